@@ -1,0 +1,178 @@
+"""Make benchmarks/README.md and its plot from what speed.py measured.
+
+python benchmarks/report.py
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from speed import EPOCH_FLOP
+
+from lenet_keras import plots
+
+HERE = Path(__file__).parent
+BOUND, STACK = "bound: sgemm", "ours, stack of 8"
+
+TEXT = """# How fast
+
+What an epoch costs: 45,000 training images and the validation of 5,000, batch size 128, the
+baseline recipe (`configs/baseline.yaml`). Seconds are wall time for one model and one epoch, the
+median over all epochs of a run of `python benchmarks/speed.py` in which the contenders took turns,
+with the quartiles. Written by `python benchmarks/report.py`; do not edit by hand.
+
+The bound is the epoch's multiplications and additions ({gflop:.0f} GFLOP) at the rate that a large
+matrix product reaches on the same machine: {rate:.0f} GFLOP/s here.
+
+{machine}
+
+## Who needs how long
+
+{main}
+
+## Peak memory
+
+Of a fresh process that loads CIFAR-10 and trains, the libraries included.
+
+{memory}
+
+## How the cost grows
+
+{scaling}
+
+## Every recipe
+
+Each variant of `configs/` trained alone, at the middle of its learning rates; recipes that differ
+from one above in values that cost nothing, such as the learning rate, are left out.
+
+{recipes}
+
+## Again
+
+    pip install -r benchmarks/requirements.txt      # PyTorch, for the comparison only
+    python benchmarks/speed.py
+    python benchmarks/speed.py --scaling
+    python benchmarks/speed.py --recipes
+    python benchmarks/speed.py --memory
+    python benchmarks/report.py
+
+Two cores are noisy: trust the ratios of one run, not seconds of different runs.
+"""
+
+
+def read(name: str) -> dict | None:
+    """What one run of speed.py wrote, None where it has not been run yet."""
+    path = HERE / "results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def missing(name: str) -> str:
+    """What stands in the place of a table that has not been measured."""
+    return f"Not measured yet: `python benchmarks/speed.py --{name}`."
+
+
+def rows(header: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table."""
+    cells = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def spread(values: list[float]) -> list[str]:
+    """Median and quartiles, seconds."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return [f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]
+
+
+def draw_scaling(median: dict[str, float]) -> None:
+    """Three panels: members, batch size, threads."""
+    plots.use_style()
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")
+    members = {int(n.split()[1]): v for n, v in median.items() if n.startswith("members")}
+    panels[0].plot(*zip(*sorted(members.items()), strict=True), "o-")
+    panels[0].set(xlabel="members of the stack (1: alone)", ylabel="seconds a model and epoch")
+    panels[0].set_xticks(sorted(members))
+    for kind, one in (("alone", 1), ("stack of 8", 8)):
+        sizes = {
+            int(n.split()[1].rstrip(",")): v
+            for n, v in median.items()
+            if n.startswith("batch") and n.endswith(kind)
+        } | {128: members[one]}
+        panels[1].plot(*zip(*sorted(sizes.items()), strict=True), "o-", label=kind)
+        threads = [median[f"threads {n}, {kind}"] for n in (1, 2)]
+        panels[2].plot([1, 2], threads, "o-", label=kind)
+    panels[1].set_xscale("log", base=2)
+    panels[1].set(xlabel="batch size")
+    panels[2].set(xlabel="threads", xticks=[1, 2])
+    for panel in panels:
+        panel.set_ylim(0)
+    panels[2].legend()
+    plots.save(figure, HERE / "scaling")
+
+
+def medians(measured: dict) -> dict[str, float]:
+    """The median seconds of each contender of one run."""
+    return {name: statistics.median(values) for name, values in measured["seconds"].items()}
+
+
+def main_table(measured: dict) -> str:
+    """Every contender against the bound and the stack."""
+    times = medians(measured)
+    lines = [
+        [
+            name,
+            *spread(values),
+            f"{times[name] / times[BOUND]:.2f}",
+            f"{times[STACK] / times[name]:.2f}",
+        ]
+        for name, values in measured["seconds"].items()
+    ]
+    return rows(["contender", "seconds", "quartiles", "of the bound", f"{STACK}: its share"], lines)
+
+
+def scaling_section() -> str:
+    """The plot and the table behind it."""
+    if not (measured := read("scaling")):
+        return missing("scaling")
+    draw_scaling(medians(measured))
+    picture = "![Seconds a model and epoch by members, batch size and threads](scaling.png)"
+    lines = [[name, *spread(values)] for name, values in measured["seconds"].items()]
+    return picture + "\n\n" + rows(["what", "seconds", "quartiles"], lines)
+
+
+def memory_section() -> str:
+    """Peak memory of each contender."""
+    if not (measured := read("memory")):
+        return missing("memory")
+    lines = [[name, f"{value:.2f}"] for name, value in measured["gigabytes"].items()]
+    return rows(["contender", "GB"], lines)
+
+
+def recipes_section() -> str:
+    """Every kind of recipe against the baseline."""
+    if not (measured := read("recipes")):
+        return missing("recipes")
+    times = medians(measured)
+    lines = [[n, f"{v:.2f}", f"{v / times['baseline']:.2f}"] for n, v in times.items()]
+    return rows(["recipe", "seconds", "times the baseline"], lines)
+
+
+def main() -> None:
+    """Write README.md and, where it was measured, scaling.png."""
+    measured = read("main")
+    if not measured:
+        raise SystemExit("Nothing to report: run python benchmarks/speed.py first.")
+    text = TEXT.format(
+        gflop=EPOCH_FLOP / 1e9,
+        rate=EPOCH_FLOP / 1e9 / medians(measured)[BOUND],
+        machine="Machine: " + ", ".join(f"{k} {v}" for k, v in measured["machine"].items()) + ".",
+        main=main_table(measured),
+        memory=memory_section(),
+        scaling=scaling_section(),
+        recipes=recipes_section(),
+    )
+    (HERE / "README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

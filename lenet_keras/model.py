@@ -1,0 +1,117 @@
+"""LeNet-5 from a recipe: Keras layers, nothing else.
+
+Source: LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition",
+Proc. IEEE 86(11), 1998, section II.B, with a dense softmax output in place of the RBF units.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lenet_keras.backend import keras, layers
+from lenet_keras.recipe import Recipe
+
+IMAGE_SHAPE = (32, 32, 3)
+CLASSES = 10
+KERNEL_LAYERS = ("C1", "C3", "C5", "F6", "output")  # the layers that hold a kernel, input first
+
+
+@keras.saving.register_keras_serializable(package="lenet_keras")
+def scaled_tanh(x: keras.KerasTensor) -> keras.KerasTensor:
+    """1.7159 tanh(2x/3), any shape: f(±1) = ±1, steepest where signals live (1998, appendix A)."""
+    return 1.7159 * keras.ops.tanh(2.0 / 3.0 * x)
+
+
+def activation(name: str) -> str | Callable:
+    """What Keras needs for `Recipe.activation`: its own identifier, or our function."""
+    return scaled_tanh if name == "scaled_tanh" else name
+
+
+def kernel_initializer(name: str, fan_in: int, seed: int) -> keras.initializers.Initializer:
+    """The initializer of one kernel.
+
+    Args:
+        name: `Recipe.kernel_initializer`.
+        fan_in: inputs of each unit.
+        seed: equal seeds draw equal numbers, so initializers of one family differ by scale alone.
+    """
+    if name == "lecun_1998_uniform":  # 1998, appendix A: uniform in ±2.4 / fan-in
+        limit = 2.4 / fan_in
+        return keras.initializers.RandomUniform(-limit, limit, seed=seed)
+    if name == "tiny_normal":
+        return keras.initializers.RandomNormal(stddev=1e-3, seed=seed)
+    if name == "large_normal":
+        return keras.initializers.RandomNormal(stddev=0.5, seed=seed)
+    if name == "zeros":
+        return keras.initializers.Zeros()
+    return keras.initializers.get({"class_name": name, "config": {"seed": seed}})
+
+
+def normalization(name: str, layer_name: str, dtype: str = "float32") -> keras.Layer | None:
+    """The layer of `Recipe.normalization` after the layer `layer_name`, before its activation."""
+    settings = {"name": f"{layer_name}_norm", "dtype": dtype}
+    if name == "batch":  # Ioffe & Szegedy 2015
+        return layers.BatchNormalization(momentum=0.9, **settings)
+    if name == "layer":
+        # Ba et al. 2016 over all of an image's features is group normalisation with one group (Wu
+        # & He 2018, section 3.1); so scale and offset stay one per channel, as in the others.
+        return layers.GroupNormalization(groups=1, **settings)
+    if name == "group":
+        # 2 divides 6, 16, 120 and 84; Wu & He's 32 groups need more channels than LeNet-5 has.
+        return layers.GroupNormalization(groups=2, **settings)
+    return None
+
+
+def lenet5(recipe: Recipe, seed: int = 0) -> keras.Model:
+    """LeNet-5 as the recipe asks, with freshly drawn weights, not compiled.
+
+    Args:
+        recipe: every field about the network, its regularisation included, is honoured.
+        seed: of the initial weights and of the dropout masks.
+
+    Returns:
+        A model from float32 images (batch, 32, 32, 3), normalised, to float32 logits (batch, 10).
+    """
+    dtype = recipe.dtype_policy
+    names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
+    seeds = dict(zip(names, np.random.SeedSequence(seed).generate_state(7).tolist(), strict=True))
+
+    def weights(name: str, fan_in: int) -> dict:
+        penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
+        return {
+            "name": name,
+            "kernel_initializer": kernel_initializer(
+                recipe.kernel_initializer, fan_in, seeds[name]
+            ),
+            "kernel_regularizer": penalty,
+        }
+
+    def activated(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        if normalize := normalization(recipe.normalization, name, dtype):
+            x = normalize(x)
+        function = activation(recipe.activation)
+        return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
+
+    def pooled(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        kind = layers.AveragePooling2D if recipe.pooling == "average" else layers.MaxPooling2D
+        return kind(2, name=name, dtype=dtype)(x)
+
+    def dropped(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        if not recipe.dropout:
+            return x
+        name = f"{name}_dropout"
+        return layers.Dropout(recipe.dropout, seed=seeds[name], name=name, dtype=dtype)(x)
+
+    inputs = keras.Input(IMAGE_SHAPE, name="image")
+    x = layers.Conv2D(6, 5, dtype=dtype, **weights("C1", 5 * 5 * 3))(inputs)  # 28 x 28 x 6
+    x = pooled("S2", activated("C1", x))  # 14 x 14 x 6
+    x = layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))(x)  # 10 x 10 x 16
+    x = pooled("S4", activated("C3", x))  # 5 x 5 x 16
+    x = layers.Flatten(name="flatten", dtype=dtype)(x)
+    x = layers.Dense(120, dtype=dtype, **weights("C5", 5 * 5 * 16))(x)
+    x = dropped("C5", activated("C5", x))
+    x = layers.Dense(84, dtype=dtype, **weights("F6", 120))(x)
+    x = dropped("F6", activated("F6", x))
+    # Mixed precision ends before the loss, whose logarithms need float32.
+    logits = layers.Dense(CLASSES, dtype="float32", **weights("output", 84))(x)
+    return keras.Model(inputs, logits, name="LeNet-5")

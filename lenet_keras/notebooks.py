@@ -1,0 +1,257 @@
+"""Executes the notebooks with papermill, techniques first and the summary last.
+
+A notebook's name is a number and what it is about, as 02_optimization.ipynb; from 90 on it speaks
+of several techniques. Its first code cell is tagged `parameters`. Notebooks run in their own
+folder, so a relative path in a parameter starts there.
+"""
+
+import ast
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbclient.exceptions
+import nbconvert
+import nbformat
+import papermill
+import yaml
+
+from lenet_keras.executors import environment
+from lenet_keras.recipe import InputError, nearest
+
+PARAMETERS = "parameters"  # the tag of the cell that declares them
+OWN_RECORDS = ("dataset", "epochs")  # a change of these asks for runs that the study does not have
+MARKS_OF_PAPERMILL = ("papermill", "execution")  # metadata: times, durations and paths
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one notebook."""
+
+    notebook: Path  # the executed copy
+    page: Path | None  # the same as HTML; None where none was asked for
+    error: str | None  # the cell and what it raised; None: it ran to its end
+
+    def __str__(self) -> str:
+        """One line, or several if it failed."""
+        if self.error:
+            return f"{self.notebook.stem}: FAILED {self.error}"
+        return f"{self.notebook.stem}: {self.page or self.notebook}"
+
+
+def technique(notebook: Path) -> str:
+    """What a notebook is about, which is also the name of its technique file, if it has one."""
+    return notebook.stem.partition("_")[2]
+
+
+def find(folder: Path | str, only: Collection[str] = ()) -> list[Path]:
+    """The notebooks of a folder by their number, so the summary comes last.
+
+    Args:
+        folder: where they lie.
+        only: techniques, as "optimization"; all without any.
+
+    Raises:
+        InputError: there are none, or none of that name.
+    """
+    folder = Path(folder)
+    found = [path for path in folder.glob("*.ipynb") if re.match(r"\d+_", path.name)]
+    found.sort(key=lambda path: (int(path.name.partition("_")[0]), path.name))
+    if not found:
+        raise InputError(f"{folder}: holds no notebooks. Call this in the repository's folder.")
+    names = [technique(path) for path in found]
+    for name in only:
+        if name not in names:
+            raise InputError(f"--only {name}: there is no such notebook.{nearest(name, names)}")
+    return [path for path, name in zip(found, names, strict=True) if not only or name in only]
+
+
+def parse_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """`[("seeds", "3")]` as a mapping; values are read as YAML.
+
+    Raises:
+        InputError: a value that is no YAML.
+    """
+    parameters = {}
+    for name, value in pairs:
+        try:
+            parameters[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"-p {name} {value}: the value cannot be read as YAML.") from None
+    return parameters
+
+
+def declared(notebook: Path) -> dict[str, Any]:
+    """The parameters that a notebook declares, with their default values.
+
+    Raises:
+        InputError: the file is no notebook, or declares no plain values in a tagged cell.
+    """
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise InputError(f"{notebook}: is no notebook ({error}).") from None
+    for cell in content.cells:
+        if cell.cell_type == "code" and PARAMETERS in cell.metadata.get("tags", []):
+            return dict(_assignments(cell.source, notebook))
+    raise InputError(f"{notebook}: has no cell tagged '{PARAMETERS}'.")
+
+
+def _assignments(source: str, notebook: Path) -> Iterator[tuple[str, Any]]:
+    """The names and values of lines like `seeds = 5`."""
+    for line in ast.parse(source).body:
+        try:
+            assert isinstance(line, ast.Assign)
+            (name,) = line.targets
+            assert isinstance(name, ast.Name)
+            yield name.id, ast.literal_eval(line.value)
+        except (AssertionError, ValueError):
+            raise InputError(
+                f"{notebook}: the cell tagged '{PARAMETERS}' holds {ast.unparse(line)!r}; expected "
+                "lines like seeds = 5."
+            ) from None
+
+
+def check(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> None:
+    """Refuse a parameter that no notebook declares, or of another type than its default.
+
+    Papermill itself only warns, and the notebook runs as if nothing had been asked for.
+
+    Raises:
+        InputError: says which parameter, what was found and what is allowed.
+    """
+    defaults = {notebook.name: declared(notebook) for notebook in notebooks}
+    known = list(dict.fromkeys(name for names in defaults.values() for name in names))
+    for name, value in parameters.items():
+        if name not in known:
+            raise InputError(f"-p {name}: no notebook has this parameter.{nearest(name, known)}")
+        for notebook, of_notebook in defaults.items():
+            expected = type(of_notebook.get(name, value))
+            if type(value) is not expected:
+                raise InputError(
+                    f"-p {name}: found {value!r}; {notebook} expects a value of type "
+                    f"{expected.__name__}, as {of_notebook[name]!r}."
+                )
+
+
+def execute(
+    notebooks: Sequence[Path],
+    out: Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    progress: bool = True,
+) -> Iterator[Outcome]:
+    """Execute notebooks one after the other; keep each with its outputs, and as an HTML page.
+
+    One that fails keeps what it had, and the others go on. Unless `parameters` say otherwise,
+    figures go to `out`/figures, and other data or epochs than the study's are recorded in
+    `out`/results, so that no rehearsal touches what is committed.
+
+    Args:
+        notebooks: as from `find`.
+        out: folder of the executed copies; made if missing, older copies are replaced.
+        parameters: by name, for all of them; see `check`.
+        progress: whether a bar over the cells is drawn.
+
+    Yields:
+        What became of each, as soon as it is known.
+
+    Raises:
+        InputError: as `check`, before anything runs; or `out` cannot be written.
+    """
+    check(notebooks, parameters or {})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise InputError(f"{out}: cannot be written ({reason.strerror}).") from None
+    for notebook in notebooks:
+        given = {"figures_dir": _seen_from(notebook.parent, out / "figures")}
+        if set(OWN_RECORDS) & set(parameters or {}):
+            given["results_dir"] = _seen_from(notebook.parent, out / "results")
+        given |= parameters or {}
+        known = declared(notebook)
+        executed = out / notebook.name
+        error = _execute(
+            notebook, executed, {k: v for k, v in given.items() if k in known}, progress
+        )
+        yield Outcome(executed, _page(executed) if executed.exists() else None, error)
+
+
+def refresh(notebooks: Sequence[Path], *, progress: bool = True) -> Iterator[Outcome]:
+    """Execute notebooks as they are and store the outputs in the notebooks themselves.
+
+    What papermill notes about the machine and the time is left out. A notebook that fails stays as
+    it was.
+
+    Args:
+        notebooks: as from `find`.
+        progress: whether a bar over the cells is drawn.
+
+    Yields:
+        What became of each, as soon as it is known.
+    """
+    for notebook in notebooks:
+        with tempfile.TemporaryDirectory(dir=notebook.parent, prefix=".") as folder:
+            executed = Path(folder) / notebook.name
+            error = _execute(notebook, executed, {}, progress)
+            if not error:
+                _remove_marks(executed)
+                executed.replace(notebook)
+        yield Outcome(notebook, None, error)
+
+
+def _execute(
+    notebook: Path, executed: Path, parameters: Mapping[str, Any], progress: bool
+) -> str | None:
+    """Execute one notebook; in words what went wrong, if anything."""
+    bar: bool | dict[str, str] = {"desc": notebook.stem} if progress else False
+    data = os.environ.get("LENET_DATA")
+    with (
+        environment(LENET_DATA=str(Path(data).resolve())) if data else contextlib.nullcontext()
+    ):  # else a relative folder would be looked for beside the notebook
+        try:
+            papermill.execute_notebook(
+                notebook.resolve(),
+                executed.resolve(),
+                parameters=dict(parameters),
+                kernel_name="python3",  # this Python, whatever a notebook was last opened with
+                language="python",
+                cwd=notebook.parent.resolve(),
+                progress_bar=bar,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warnings are no news here
+            )
+        except papermill.PapermillExecutionError as error:
+            (line, *_) = error.source.strip().splitlines() or [""]
+            return f"in cell [{error.exec_count}], {line!r}: {error.ename}: {error.evalue}"
+        except nbclient.exceptions.DeadKernelError:
+            return "as its kernel died, perhaps for want of memory"
+    return None
+
+
+def _page(notebook: Path) -> Path:
+    """Write an executed notebook as an HTML page beside it."""
+    content = nbformat.read(notebook, as_version=4)
+    exporter = nbconvert.HTMLExporter()
+    body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
+    page = notebook.with_suffix(".html")
+    page.write_text(body, encoding="utf-8")
+    return page
+
+
+def _remove_marks(notebook: Path) -> None:
+    """Remove what differs between two executions with the same outputs."""
+    content = nbformat.read(notebook, as_version=4)
+    for metadata in (content.metadata, *(cell.metadata for cell in content.cells)):
+        for name in MARKS_OF_PAPERMILL:
+            metadata.pop(name, None)
+    nbformat.write(content, notebook)
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    """`path` as a relative one that starts in `folder`."""
+    return os.path.relpath(path.resolve(), folder.resolve())

@@ -1,0 +1,86 @@
+"""Keras' optimizers and the learning rate over a run, from a recipe."""
+
+from collections.abc import Sequence
+
+from lenet_keras.backend import keras, ops
+from lenet_keras.recipe import Recipe
+
+
+def schedule_shape(name: str, progress: keras.KerasTensor) -> keras.KerasTensor:
+    """The factor on the learning rate after a fraction of the training.
+
+    Args:
+        name: `Recipe.schedule`.
+        progress: float32 scalar, 0 at the first step, below 1 at the last.
+
+    Returns:
+        float32 scalar, at most 1.
+    """
+
+    def ramp(start: float, end: float) -> keras.KerasTensor:
+        """0 before `start`, 1 after `end`, a straight line between."""
+        return ops.clip((progress - start) / (end - start), 0.0, 1.0)
+
+    def cosine(start: float) -> keras.KerasTensor:
+        """Half a cosine from 1 at `start` to 0 at the end (Loshchilov & Hutter 2017, eq. 5)."""
+        return 0.5 * (1.0 + ops.cos(3.141592653589793 * ramp(start, 1.0)))
+
+    if name == "step":  # a tenth after one half, a hundredth after three quarters (He et al. 2016)
+        return 0.1 ** (ops.cast(progress >= 0.5, "float32") + ops.cast(progress >= 0.75, "float32"))
+    if name == "exponential":  # to a hundredth at the end
+        return ops.exp(-4.605170185988092 * progress)
+    if name == "cosine":
+        return cosine(0.0)
+    if name == "warmup_cosine":  # the first twentieth is a straight line up (Goyal et al. 2017)
+        return ramp(-1e-3, 0.05) * cosine(0.05)
+    if name == "one_cycle":  # up and down in straight lines, then to almost 0 (Smith & Topin 2018)
+        up_and_down = 0.1 + 0.9 * (ramp(0.0, 0.45) - ramp(0.45, 0.9))
+        return up_and_down * (1.0 - 0.99 * ramp(0.9, 1.0))
+    return ops.ones_like(progress)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate at each step, for one recipe (a scalar) or for several (one each)."""
+
+    def __init__(self, recipes: Recipe | Sequence[Recipe], total_steps: int) -> None:
+        """`total_steps` is the number of steps of the whole training."""
+        self.recipes = recipes
+        self.total_steps = total_steps
+
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
+        """float32 () for one recipe, (members,) for a sequence."""
+        progress = ops.cast(step, "float32") / self.total_steps
+        if isinstance(self.recipes, Recipe):
+            return self.recipes.learning_rate * schedule_shape(self.recipes.schedule, progress)
+        shapes = {r.schedule: schedule_shape(r.schedule, progress) for r in self.recipes}
+        return ops.stack([r.learning_rate * shapes[r.schedule] for r in self.recipes])
+
+    def get_config(self) -> dict:
+        """Enough to save a compiled model."""
+        recipes = [self.recipes] if isinstance(self.recipes, Recipe) else self.recipes
+        return {
+            "recipes": [recipe.changes() for recipe in recipes],
+            "total_steps": self.total_steps,
+        }
+
+
+def optimizer(recipe: Recipe, total_steps: int) -> keras.Optimizer:
+    """The recipe's optimizer, over a training of `total_steps` steps.
+
+    Weight decay is decoupled (Loshchilov & Hutter 2019): each step takes `learning_rate *
+    weight_decay` of a kernel away, whatever the optimizer; biases and normalisation stay.
+    """
+    settings: dict = {"weight_decay": recipe.weight_decay or None}
+    if recipe.optimizer == "sgd":
+        settings |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    if recipe.optimizer == "adamw":  # its own default is 0.004; ours is what the recipe says
+        settings["weight_decay"] = recipe.weight_decay
+    result = optimizer_class(recipe.optimizer)(Schedule(recipe, total_steps), **settings)
+    if recipe.weight_decay:
+        result.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return result
+
+
+def optimizer_class(name: str) -> type[keras.Optimizer]:
+    """The Keras class behind `Recipe.optimizer`."""
+    return type(keras.optimizers.get(name))

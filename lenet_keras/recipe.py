@@ -1,0 +1,257 @@
+"""What one run is: a frozen, validated, hashable description, and how to read it from a file."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+DatasetName = Literal["cifar10", "digits", "mnist", "fashion_mnist"]
+Activation = Literal["tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "silu"]
+Pooling = Literal["average", "max"]
+Initializer = Literal[
+    "lecun_1998_uniform",
+    "lecun_uniform",
+    "lecun_normal",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "orthogonal",
+    "zeros",
+    "tiny_normal",
+    "large_normal",
+]
+Normalization = Literal["none", "batch", "layer", "group"]
+Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw", "nadam", "lion"]
+Augmentation = Literal["flip", "shift", "cutout", "mixup"]
+Schedule = Literal["constant", "step", "exponential", "cosine", "one_cycle", "warmup_cosine"]
+DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
+
+class InputError(ValueError):
+    """What a person gave cannot be used. The message says what was found, where, and what to do.
+
+    The command line prints the message alone and ends with exit code 2.
+    """
+
+
+class Recipe(BaseModel):
+    """One configuration of network, data and training; the defaults are the baseline.
+
+    Wherever Keras has an identifier ("he_normal", "adamw", "silu") the same string is used here.
+    Every field changes the result, so every field enters `key`. The seed is no part of a recipe:
+    a run is a recipe and a seed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # data
+    dataset: DatasetName = "cifar10"
+    augmentation: tuple[Augmentation, ...] = ()  # applied in this order: flip, shift, cutout, mixup
+    shift_pixels: int = Field(default=4, ge=1, le=16)  # largest shift either way, of 32 pixels
+    cutout_size: int = Field(default=8, ge=1, le=32)  # side of the blanked square, in pixels
+    mixup_alpha: float = Field(default=0.2, gt=0)  # Beta(alpha, alpha) draws the mixing weight
+
+    # network
+    activation: Activation = "tanh"
+    pooling: Pooling = "average"
+    kernel_initializer: Initializer = "lecun_1998_uniform"
+    normalization: Normalization = "none"
+    dropout: float = Field(default=0.0, ge=0, lt=1)  # rate, after C5 and F6
+
+    # loss
+    l1: float = Field(default=0.0, ge=0)  # factor of sum |kernel|, added to the loss
+    l2: float = Field(default=0.0, ge=0)  # factor of sum kernel², added to the loss
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    # optimisation
+    optimizer: Optimizer = "sgd"
+    learning_rate: float = Field(default=0.1, gt=0)  # best of 0.1, 0.2, 0.3, 0.5 on validation
+    momentum: float = Field(default=0.0, ge=0, lt=1)  # of sgd only
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)  # decoupled; of kernels, not of biases
+    schedule: Schedule = "constant"
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=30, ge=1)
+    early_stopping: int = Field(default=0, ge=0)  # epochs without better val_loss; 0: never stop
+    dtype_policy: DtypePolicy = "float32"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: Any) -> Any:
+        # pydantic reads True as 1; in a configuration file that is a slip, not a number.
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError(f"Input should not be {str(value).lower()}")
+        return value
+
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            names = [name.strip() for name in value.split(",") if name.strip()]
+            return () if names == ["none"] else tuple(names)
+        return value
+
+    @field_validator("augmentation")
+    @classmethod
+    def _in_order_without_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # The order is fixed, so [shift, flip] and [flip, shift] are one recipe with one key.
+        return tuple(name for name in get_args(Augmentation) if name in value)
+
+    @model_validator(mode="after")
+    def _fields_that_need_each_other(self) -> "Recipe":
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(
+                f"momentum: {self.momentum} has no effect with optimizer '{self.optimizer}'; "
+                "it belongs to 'sgd'"
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: true needs momentum above 0")
+        for name, field in (
+            ("shift", "shift_pixels"),
+            ("cutout", "cutout_size"),
+            ("mixup", "mixup_alpha"),
+        ):
+            if name not in self.augmentation and field in self.changes():
+                raise ValueError(f"{field} has no effect unless augmentation holds '{name}'")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that differ from the baseline, as JSON-able values."""
+        baseline = {name: field.default for name, field in type(self).model_fields.items()}
+        values = {name: getattr(self, name) for name in baseline}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value != baseline[name]
+        }
+
+    @property
+    def key(self) -> str:
+        """Ten hexadecimal digits that name this recipe, equal on every machine.
+
+        A hash of the fields that differ from the baseline, so a field added later with a default
+        that keeps the old behaviour changes no key.
+        """
+        canonical = json.dumps(self.changes(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+    def replace(self, **fields: Any) -> "Recipe":
+        """A validated copy with other values of some fields.
+
+        Raises:
+            InputError: a field is unknown or its value is not allowed.
+        """
+        return make_recipe({**self.changes(), **fields}, where="Recipe.replace")
+
+
+def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
+    """Validate `fields` over the baseline; `where` names their source in the error message.
+
+    Raises:
+        InputError: one message for all faults: source, field, what was found, what is allowed,
+            and for a mistyped name the nearest valid one.
+    """
+    try:
+        return Recipe(**{str(name): value for name, value in fields.items()})
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(dict(fault))}" for fault in error.errors())
+        raise InputError(f"{where}: this is not a valid recipe.\n{faults}") from None
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """One line for one pydantic error."""
+    if not fault["loc"]:  # a fault between fields names them itself
+        return str(fault["msg"]).removeprefix("Value error, ")
+    field = str(fault["loc"][0])
+    if fault["type"] == "extra_forbidden":
+        return f"{field}: no such field.{nearest(field, list(Recipe.model_fields))}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should be ", "allowed: ")
+    text = f"{field}: found {fault['input']!r}; {message[0].lower()}{message[1:]}."
+    if fault["type"] == "literal_error":
+        allowed = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        text += nearest(str(fault["input"]), allowed, listed=False)
+    return text
+
+
+def nearest(name: str, allowed: Sequence[str], listed: bool = True) -> str:
+    """A sentence that helps after a mistyped name: the nearest valid one and all that are valid."""
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return hint + (f" Allowed: {', '.join(allowed)}." if listed else "")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice; plain YAML keeps the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"'{key}' is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; an empty file is an empty mapping.
+
+    Raises:
+        InputError: no such file, no YAML, a key twice, or something else than a mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not a text file in UTF-8.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise InputError(f"{path}{line}: {problem}.") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected 'field: value' lines, found {type(content).__name__}.")
+    return content
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["epochs=3", "optimizer=adam"]` as a mapping; values are read as YAML.
+
+    Raises:
+        InputError: an assignment without `=`, or with a value that is no YAML.
+    """
+    fields: dict[str, Any] = {}
+    for assignment in assignments:
+        field, separator, value = assignment.partition("=")
+        if not separator or not field.strip():
+            raise InputError(f"--set {assignment}: expected field=value, as in --set epochs=3.")
+        try:
+            fields[field.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {assignment}: the value cannot be read as YAML.") from None
+    return fields
+
+
+def read_recipe(path: Path | None = None, assignments: Sequence[str] = ()) -> Recipe:
+    """The recipe of a YAML file (the baseline without one), changed by `field=value` assignments.
+
+    Raises:
+        InputError: see `make_recipe`, `read_yaml` and `parse_assignments`.
+    """
+    fields = read_yaml(path) if path else {}
+    if path:
+        make_recipe(fields, where=str(path))  # so that a fault is blamed on the file it stands in
+    changes = parse_assignments(assignments)
+    return make_recipe({**fields, **changes}, where="--set" if changes else str(path or "recipe"))

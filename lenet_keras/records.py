@@ -1,0 +1,440 @@
+"""Runs on disk: written once, read for ever.
+
+A record is one small JSON file that ends in the SHA-256 of all that stands before:
+
+    results/<study>/<variant>-<key>/seed-<s>.json             the final runs
+    results/<study>/tuning/<variant>-<key>/seed-<s>.json      the runs that chose a learning rate
+
+Two results folders are merged by copying one over the other: equal paths hold equal runs.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    computed_field,
+)
+
+from lenet_keras.recipe import InputError, Recipe, nearest
+
+SCHEMA_VERSION = 1
+Status = Literal["completed", "stopped_early", "diverged"]
+Purpose = Literal["final", "tuning"]
+
+
+def _none_unless_finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Quantile = Annotated[float | None, BeforeValidator(_none_unless_finite)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Scores(_Frozen):
+    """How a trained network does on one split, without augmentation or regularisation."""
+
+    loss: float | None  # mean cross-entropy (negative log-likelihood), nats; None: not finite
+    accuracy: float  # fraction of images, 0 to 1
+    calibration_error: float | None  # expected calibration error, 15 equal bins; None: not finite
+
+
+class History(_Frozen):
+    """One value per finished epoch, names as in a Keras `History`."""
+
+    loss: tuple[float | None, ...]  # training loss as minimised, mean over the epoch's batches
+    accuracy: tuple[float, ...]  # on the augmented training batches while the weights move
+    val_loss: tuple[float | None, ...]  # cross-entropy alone
+    val_accuracy: tuple[float, ...]
+    learning_rate: tuple[float, ...]  # at the epoch's last step
+    seconds: tuple[float, ...]  # wall time of the epoch, training and validation, per model
+
+
+class Provenance(_Frozen):
+    """Where a run came from: what one needs to obtain it again."""
+
+    dataset_fingerprint: str
+    batches_digest: str  # SHA-256 over the minibatch indices, equal for paired runs
+    git_commit: str | None  # None outside a git checkout; ends in "+changes" if files had changed
+    versions: dict[str, str]  # of python, lenet_keras, tensorflow, keras, numpy
+    backend: str  # of keras: tensorflow or jax
+    device: str  # processor or accelerator, by name
+    threads: int  # that TensorFlow was given
+    stack: tuple[Recipe, ...] = ()  # all members, in order, where trained side by side
+    started: str  # UTC, ISO 8601, to the second
+    wall_seconds: float  # of the whole training, shared equally by a stack's members
+
+
+class Run(_Frozen):
+    """What one (recipe, seed) gave. A tuning run never saw the test set: its `test` is None."""
+
+    schema_version: int = SCHEMA_VERSION
+    recipe: Recipe
+    seed: int
+    status: Status
+    history: History
+    best_epoch: int  # 1-based; the epoch whose weights were scored: the last unless stopped early
+    train: Scores
+    validation: Scores
+    test: Scores | None
+    class_names: tuple[str, ...]
+    confusion_matrix: (
+        tuple[tuple[int, ...], ...] | None
+    )  # test images; row: true, column: predicted
+    # Layer name: 41 quantiles, 0 to 1, of its kernel; None: not finite, as after divergence.
+    kernel_quantiles: dict[str, tuple[Quantile, ...]]
+    provenance: Provenance
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def key(self) -> str:
+        """The recipe's key, written into the record so that a reader can search for it."""
+        return self.recipe.key
+
+    @property
+    def per_class_accuracy(self) -> dict[str, float] | None:
+        """Test accuracy of each class, in the order of `class_names`."""
+        if self.confusion_matrix is None:
+            return None
+        rows = zip(self.class_names, self.confusion_matrix, strict=True)
+        return {name: row[i] / sum(row) if sum(row) else 0.0 for i, (name, row) in enumerate(rows)}
+
+
+class RecordExistsError(InputError):
+    """There is a record already; records are never changed."""
+
+
+@dataclass(frozen=True, order=True)
+class Location:
+    """Which run a record holds, as its path says it."""
+
+    study: str
+    purpose: Purpose
+    variant: str
+    key: str
+    seed: int
+
+    def path(self, results_dir: Path) -> Path:
+        """Where the record lies or will lie."""
+        folder = results_dir / self.study
+        if self.purpose == "tuning":
+            folder = folder / "tuning"
+        return folder / f"{self.variant}-{self.key}" / f"seed-{self.seed}.json"
+
+    @classmethod
+    def of(cls, path: Path) -> "Location":
+        """What the path of a record says.
+
+        Raises:
+            InputError: a path on which no record can lie.
+        """
+        file = re.fullmatch(r"seed-(0|[1-9]\d*)\.json", path.name)
+        folder = re.fullmatch(r"(.+)-([0-9a-f]{10})", path.parent.name)
+        if not file or not folder:
+            raise InputError(
+                f"{path}: expected <variant>-<ten digits of the key>/seed-<number>.json. "
+                "Give the record its name back, or move it out of the results."
+            )
+        above = path.parent.parent
+        tuning = above.name == "tuning"
+        study = above.parent.name if tuning else above.name
+        purpose: Purpose = "tuning" if tuning else "final"
+        return cls(study, purpose, folder[1], folder[2], int(file[1]))
+
+
+def write(run: Run, path: Path) -> None:
+    """Write a run to `path`, whole or not at all, and never over another record.
+
+    Raises:
+        RecordExistsError: there is a record at `path`, which stays as it is.
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    text = _render(run)
+    # The leading dot and the ending keep it from ever being read as a record.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            _place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: the record cannot be written ({error.strerror}). Nothing was changed. "
+            "Free space, make the folder writable or choose another results folder."
+        ) from None
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, unless the name is taken."""
+    try:
+        os.link(temporary, path)  # unlike a rename, a link never replaces a file
+        return
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            temporary.rename(path)
+            return
+    raise RecordExistsError(f"{path}: there is a record already, and records are never changed.")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of writers that were killed; for whoever holds the study's lock.
+
+    Raises:
+        InputError: one cannot be deleted.
+    """
+    for temporary in leftovers(folder):
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{temporary}: cannot be deleted ({error.strerror}).") from None
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The temporary files of writers that were killed, or are still at work, under `folder`."""
+    return sorted(folder.rglob(".seed-*.tmp"))
+
+
+def read(path: Path) -> Run:
+    """The run that a record holds.
+
+    Raises:
+        InputError: the file is missing, was written by another version of the schema, is not what
+            was once written, or lies on the path of another run.
+    """
+    try:
+        text = path.read_bytes().replace(b"\r\n", b"\n").decode()  # git may have changed line ends
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is no record, nor any other text in UTF-8.") from None
+    try:
+        content = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        raise InputError(f"{path}: is no record: it is not JSON. {_RESTORE}") from None
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise InputError(f"{path}: is no record: it has no schema_version. {_RESTORE}")
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: written by schema {content['schema_version']}; this version reads "
+            f"{SCHEMA_VERSION}. Read it with the version of lenet_keras that wrote it."
+        )
+    body, digest = _split_digest(text)
+    if digest != hashlib.sha256(body.encode()).hexdigest():
+        raise InputError(
+            f"{path}: was changed after it was written: its content does not give its digest. "
+            f"{_RESTORE}"
+        )
+    del content["digest"]
+    key = content.pop("key", None)
+    try:
+        provenance = content["provenance"]
+        stack = [{**content["recipe"], **member} for member in provenance["stack"]]
+        run = Run.model_validate({**content, "provenance": {**provenance, "stack": stack}})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(map(str, fault["loc"]))
+        raise InputError(
+            f"{path}: does not fit schema {SCHEMA_VERSION}: {field}: {fault['msg'].lower()}."
+        ) from None
+    _compare_path(path, run, key)
+    return run
+
+
+_RESTORE = "Restore it, or delete it and the study trains this run again."
+
+
+def _compare_path(path: Path, run: Run, key: Any) -> None:
+    """Refuse a record that lies where another run's belongs; a file of any other name is free."""
+    if key != run.key:
+        raise InputError(
+            f"{path}: its key is {key}, its recipe's is {run.key}: the record was altered, or a "
+            f"default of the recipe has changed since. {_RESTORE}"
+        )
+    if not path.name.startswith("seed-"):
+        return
+    location = Location.of(path)
+    purpose = "tuning" if run.test is None else "final"
+    if (location.key, location.seed, location.purpose) != (run.key, run.seed, purpose):
+        raise InputError(
+            f"{path}: the path speaks of the {location.purpose} run of recipe {location.key} with "
+            f"seed {location.seed}; the file holds the {purpose} run of {run.key} with seed "
+            f"{run.seed}. Move it back to where it belongs."
+        )
+
+
+def _render(run: Run) -> str:
+    """A run as JSON that a person can read and `diff`, its digest as the last entry."""
+    content = run.model_dump(mode="json")
+    # Eight recipes in full would be most of the record. What differs from the run's own recipe is
+    # enough, and stays so if a default changes one day.
+    content["provenance"]["stack"] = [
+        {name: value for name, value in member.items() if value != content["recipe"][name]}
+        for member in content["provenance"]["stack"]
+    ]
+    body = _json(content)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return body.removesuffix("\n}") + f',\n  "digest": "{digest}"\n}}\n'
+
+
+def _split_digest(text: str) -> tuple[str, str]:
+    """The text as it was before the digest was added, and that digest; empty if there is none."""
+    match = re.fullmatch(r'(.*),\n  "digest": "([0-9a-f]{64})"\n\}\n', text, re.DOTALL)
+    return (f"{match[1]}\n}}", match[2]) if match else (text, "")
+
+
+def _json(value: Any, indent: str = "") -> str:
+    """JSON with one line for a list of numbers, for a row of a matrix and for a stack's member."""
+    deeper = indent + "  "
+    if isinstance(value, dict) and value:
+        lines = [f"{deeper}{json.dumps(k)}: {_json(v, deeper)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and value and isinstance(value[0], list | dict):
+        lines = [f"{deeper}{json.dumps(item, allow_nan=False)}" for item in value]
+        return "[\n" + ",\n".join(lines) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False)
+
+
+def find(
+    results_dir: Path | str, study: str | None = None, purpose: Purpose | None = None
+) -> list[Path]:
+    """The paths of all records, of one study or of one purpose, ordered by path.
+
+    Raises:
+        InputError: no such folder, or a file named like a record on no record's path.
+    """
+    results_dir = Path(results_dir)
+    if not results_dir.is_dir():
+        raise InputError(f"{results_dir}: no such folder. Run a study first.")
+    paths = [*results_dir.glob("*/*/seed-*.json"), *results_dir.glob("*/tuning/*/seed-*.json")]
+    located = sorted((Location.of(path), path) for path in paths)
+    return [
+        path
+        for location, path in located
+        if study in (None, location.study) and purpose in (None, location.purpose)
+    ]
+
+
+def table(
+    results_dir: Path | str, study: str | None = None, purpose: Purpose | None = None, **recipe: Any
+) -> pd.DataFrame:
+    """One row a run: what was asked for, what it gave, and where.
+
+    Args:
+        results_dir: folder of the records.
+        study: a technique file's stem; all without it.
+        purpose: "final" or "tuning"; both without it.
+        recipe: values that fields of the recipe must have, as dataset="digits", epochs=2.
+
+    Returns:
+        Columns `study`, `variant`, `purpose`, `seed`, `key`, `status`, every field of the recipe
+        (augmentations as one string, "none" without any), `epochs_run`, `best_epoch`, and for
+        train, val and test `_loss` (nats), `_accuracy` and `_calibration_error` (fractions; NaN
+        where there is none); `seconds` (median wall time of an epoch, per model), `wall_seconds`,
+        `device`, `threads`, `backend`, `stack_size`. Ordered by path.
+
+    Raises:
+        InputError: a record that cannot be trusted (see `read`), or an unknown field.
+    """
+    return _select(table_of(find(results_dir, study, purpose)), recipe)
+
+
+def epoch_table(
+    results_dir: Path | str, study: str | None = None, purpose: Purpose | None = None, **recipe: Any
+) -> pd.DataFrame:
+    """One row a run and epoch; arguments and errors as for `table`.
+
+    Returns:
+        Columns `study`, `variant`, `purpose`, `seed`, `key`, `epoch` (1-based), `loss` (as
+        minimised), `accuracy` (on training batches), `val_loss` (nats), `val_accuracy`,
+        `learning_rate`, `seconds`.
+    """
+    paths = find(results_dir, study, purpose)
+    if not recipe:
+        return epoch_table_of(paths)
+    chosen = _select(table_of(paths), recipe).index
+    return epoch_table_of([paths[i] for i in chosen]).reset_index(drop=True)
+
+
+def _select(runs: pd.DataFrame, recipe: dict[str, Any]) -> pd.DataFrame:
+    """The rows whose recipes have these values."""
+    for field, value in recipe.items():
+        if field not in Recipe.model_fields:
+            raise InputError(f"{field}: no such field.{nearest(field, list(Recipe.model_fields))}")
+        runs = runs[runs[field] == value]
+    return runs
+
+
+_SCORES = tuple(Scores.model_fields)
+_IDENTITY = ("study", "variant", "purpose", "seed", "key")
+_SPLITS = {"train": "train", "validation": "val", "test": "test"}  # a Run's name: a column's prefix
+
+
+def table_of(paths: Iterable[Path]) -> pd.DataFrame:
+    """The rows of `table` for these records, in their order."""
+    rows = [_row(Location.of(path), read(path)) for path in paths]
+    scores = [f"{prefix}_{name}" for prefix in _SPLITS.values() for name in _SCORES]
+    columns = [*_IDENTITY, "status", *Recipe.model_fields, "epochs_run", "best_epoch", *scores]
+    columns += ["seconds", "wall_seconds", "device", "threads", "backend", "stack_size"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype(dict.fromkeys(scores, float))  # None, as in a diverged run, becomes NaN
+
+
+def _row(location: Location, run: Run) -> dict[str, Any]:
+    """One run as a row of the run table."""
+    recipe = dict(run.recipe)
+    recipe["augmentation"] = ",".join(run.recipe.augmentation) or "none"
+    scores = {
+        f"{prefix}_{name}": getattr(getattr(run, split), name, None)
+        for split, prefix in _SPLITS.items()
+        for name in _SCORES
+    }
+    return {
+        **{name: getattr(location, name) for name in _IDENTITY},
+        "status": run.status,
+        **recipe,
+        "epochs_run": len(run.history.loss),
+        "best_epoch": run.best_epoch,
+        **scores,
+        "seconds": float(np.median(run.history.seconds)) if run.history.seconds else math.nan,
+        "wall_seconds": run.provenance.wall_seconds,
+        "device": run.provenance.device,
+        "threads": run.provenance.threads,
+        "backend": run.provenance.backend,
+        "stack_size": max(1, len(run.provenance.stack)),
+    }
+
+
+def epoch_table_of(paths: Iterable[Path]) -> pd.DataFrame:
+    """The rows of `epoch_table` for these records, in their order."""
+    names = tuple(History.model_fields)
+    rows = []
+    for path in paths:
+        location, history = Location.of(path), read(path).history
+        identity = [getattr(location, name) for name in _IDENTITY]
+        values = zip(*(getattr(history, name) for name in names), strict=True)
+        rows += [[*identity, epoch, *line] for epoch, line in enumerate(values, start=1)]
+    frame = pd.DataFrame(rows, columns=[*_IDENTITY, "epoch", *names])
+    return frame.astype(dict.fromkeys(names, float))

@@ -1,0 +1,110 @@
+"""What a reader is told of a study: its results as a table to read, and its verdicts as sentences.
+
+Every number comes from the tables that are handed in, so no sentence outlives its records.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from lenet_keras import stats
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"  # a number and its interval stay on one line of a narrow cell
+
+
+def results(
+    runs: pd.DataFrame, epochs: pd.DataFrame, baseline: str, targets: Sequence[float] = ()
+) -> pd.DataFrame:
+    """A study's results as text, the most accurate variant first.
+
+    Args:
+        runs: run table of one study.
+        epochs: epoch table of the same runs.
+        baseline: the variant that differences are measured against.
+        targets: validation accuracies, fractions, whose epochs are of interest.
+
+    Returns:
+        Indexed by variant, columns of strings: learning rate, test accuracy with 95 % interval (%),
+        paired difference with 95 % interval (percentage points), Holm-corrected p, gap (training
+        minus validation accuracy, percentage points), median epochs to each target, and seconds an
+        epoch.
+
+    Raises:
+        InputError: see `stats.summary`.
+    """
+    summary = stats.summary(runs, epochs, baseline, targets).set_index("variant")
+    final = runs[runs["purpose"] == "final"] if "purpose" in runs else runs
+    rates = final.groupby(final["variant"].astype(str))["learning_rate"].first()
+    rows = {}
+    for name, row in summary.sort_values("mean", ascending=False, kind="stable").iterrows():
+        accuracy = f"{row['mean']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+        accuracy = accuracy.replace("%", "").replace(" ", _NO_BREAK)
+        difference = points(row["difference"], row["difference_low"], row["difference_high"])
+        medians = {
+            f"epochs to {target:.0%}": (
+                f"{row[f'epochs_to_{100 * target:g}']:.0f}"
+                if np.isfinite(row[f"epochs_to_{100 * target:g}"])
+                else "not reached"
+            )
+            for target in targets
+        }
+        rows[name] = {
+            "learning rate": f"{rates[str(name)]:g}",
+            "test accuracy (%)": accuracy,
+            "difference (points)": "" if name == baseline else difference,
+            "p (Holm)": "" if np.isnan(row["p_holm"]) else p_value(row["p_holm"]),
+            "gap (points)": f"{100 * row['gap']:.1f}",
+            **medians,
+            "s/epoch": f"{row['seconds']:.1f}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def verdicts(comparison: pd.DataFrame, baseline: str) -> str:
+    """Which variants are better than the baseline, which worse, and which cannot be told apart.
+
+    Args:
+        comparison: from `stats.compare` or `stats.summary`, of a score where more is better.
+        baseline: the variant that all were compared with.
+
+    Returns:
+        A Markdown list. A variant is better or worse where Holm's corrected p is below 0.05.
+    """
+    others = comparison[comparison["variant"] != baseline]
+    others = others.sort_values("difference", ascending=False, kind="stable")
+    sure, sign = others["p_holm"] < 0.05, others["difference"] > 0
+    groups = {
+        f"Better than `{baseline}`": others[sure & sign],
+        f"Worse than `{baseline}`": others[sure & ~sign],
+        "Not told apart from it by these seeds": others[~sure],
+    }
+    lines = []
+    for title, rows in groups.items():
+        columns = ["variant", "difference", "difference_low", "difference_high"]
+        differences = [
+            f"{name} ({points(*map(float, d))})" for name, *d in rows[columns].to_numpy()
+        ]
+        lines.append(f"- **{title}:** {listed(differences or ['no variant'])}.")
+    return "\n".join(lines)
+
+
+def points(middle: float, low: float = np.nan, high: float = np.nan) -> str:
+    """A difference of fractions in percentage points, with its interval where it has one."""
+    if not np.isfinite(middle):
+        return "unknown"
+    text = f"{100 * middle:+.1f}"
+    if np.isfinite(low) and np.isfinite(high):
+        text += f" [{100 * low:+.1f}, {100 * high:+.1f}]".replace(" ", _NO_BREAK)
+    return text.replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p-value with three digits after the point, as statisticians print it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names as in a sentence: "a", "a and b", "a, b and c"; "none" without any."""
+    *first, last = [str(name) for name in names] or ["none"]
+    return f"{', '.join(first)} and {last}" if first else last

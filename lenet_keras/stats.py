@@ -1,0 +1,524 @@
+"""What the runs say, and how surely: intervals, paired differences, convergence, calibration.
+
+Arrays or tidy tables in, plain numbers or tables out. A run table has one row a run, an epoch table
+one row a run and epoch; the functions that take them look at one study at a time, so that the
+p-values of one technique are corrected among themselves and nothing else mixes in. Variants come
+back in the order of a categorical `variant` column, else in alphabetical order.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+from scipy import stats as scipy_stats
+
+from lenet_keras.recipe import InputError, nearest
+
+FloatArray = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A mean and the confidence interval around it, in the units of the values."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+
+class PairedDifference(NamedTuple):
+    """How far one variant lies above another on the same seeds."""
+
+    n: int  # pairs
+    difference: float  # mean of (variant - baseline)
+    low: float
+    high: float
+    p: float  # two-sided
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """The mean and its Student t interval, mean ± t · s / sqrt(n) with n - 1 degrees of freedom.
+
+    Source: Student (1908), "The probable error of a mean", Biometrika 6.
+
+    Args:
+        values: shape (n,), one value a seed. One that is not finite makes mean and interval NaN:
+            no seed is dropped in silence.
+        confidence: the share of such intervals that hold the true mean, between 0 and 1.
+
+    Raises:
+        InputError: fewer than 2 values, or a confidence outside 0 to 1.
+    """
+    sample = _sample(values)
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence: found {confidence}; allowed: above 0 and below 1, as 0.95.")
+    mean = float(np.mean(sample))
+    half_width = float(
+        scipy_stats.sem(sample) * scipy_stats.t.ppf((1 + confidence) / 2, sample.size - 1)
+    )
+    return Interval(sample.size, mean, mean - half_width, mean + half_width)
+
+
+def paired_difference(
+    values: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
+) -> PairedDifference:
+    """The mean of `values - baseline`, its t interval and the p-value of the paired t-test.
+
+    Where every pair differs by the same amount the t-test has no answer. If that amount is 0, the
+    difference is 0 with p = 1. If it is another, interval and p are NaN: a p of 0 would claim a
+    certainty that a few rounded accuracies cannot give.
+
+    Args:
+        values: shape (n,), one value a seed; NaN gives NaN throughout.
+        baseline: shape (n,), the baseline's values on the same seeds in the same order.
+        confidence: of the interval, between 0 and 1.
+
+    Raises:
+        InputError: fewer than 2 pairs, or two arrays of different length.
+    """
+    first, second = _sample(values), _sample(baseline)
+    if first.size != second.size:
+        raise InputError(
+            f"a paired difference needs the same seeds on both sides; found {first.size} values "
+            f"and {second.size} of the baseline."
+        )
+    difference = mean_interval(first - second, confidence)
+    # Subtraction leaves rounding noise, which would pass for a tiny spread.
+    noise = 1e-12 * max(np.abs(first).max(), np.abs(second).max())
+    if np.ptp(first - second) > noise:
+        return PairedDifference(*difference, p=float(scipy_stats.ttest_rel(first, second).pvalue))
+    if abs(difference.mean) <= noise:
+        return PairedDifference(difference.n, 0.0, 0.0, 0.0, 1.0)
+    return PairedDifference(difference.n, difference.mean, np.nan, np.nan, np.nan)
+
+
+def holm(p_values: ArrayLike) -> FloatArray:
+    """p-values corrected for their number: Holm's step-down, as adjusted p-values.
+
+    To reject wherever the result is at most 0.05 keeps the chance of any false rejection among
+    all the tests at 5 %, however the tests depend on each other.
+    Source: Holm (1979), Scandinavian Journal of Statistics 6; adjusted as by Wright (1992),
+    Biometrics 48.
+
+    Args:
+        p_values: shape (m,), each 0 to 1. NaN, a test without an answer, stays NaN and counts
+            among the m.
+
+    Returns:
+        Shape (m,), in the order of `p_values`.
+
+    Raises:
+        InputError: a value outside 0 to 1.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if ((p < 0) | (p > 1)).any():
+        raise InputError(f"p-values lie between 0 and 1; found {p.tolist()}.")
+    order = np.argsort(p)  # NaN last, where it takes part in no other correction
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)).clip(max=1)
+    return adjusted
+
+
+def compare(runs: pd.DataFrame, baseline: str, metric: str = "test_accuracy") -> pd.DataFrame:
+    """Every variant's mean with 95 % interval, and its paired difference from the baseline.
+
+    Args:
+        runs: run table of one study; tuning runs in it are left out. A diverged run counts with
+            the accuracy it has; where `metric` is not finite the variant's numbers are NaN.
+        baseline: the variant that differences are measured against.
+        metric: a numeric column of `runs`.
+
+    Returns:
+        One row a variant: `variant`; `n` (seeds), `mean`, `low`, `high` over all its seeds; `pairs`
+        (seeds it shares with the baseline), `difference`, `difference_low`, `difference_high` and
+        `p` over those; `p_holm`, corrected among the study's variants. The intervals are not
+        corrected, so one may leave out 0 where `p_holm` is above 0.05. The baseline's own
+        difference is NaN.
+
+    Raises:
+        InputError: unknown baseline or metric, fewer than 2 seeds of a variant or shared with the
+            baseline, two runs of one variant and seed, or several studies or datasets at once.
+    """
+    final = _select(runs, "final", ["variant", "seed"])
+    if metric not in final:
+        raise InputError(f"metric: no column '{metric}'.{nearest(metric, list(final.columns))}")
+    samples = {
+        str(variant): group.set_index("seed")[metric].astype(float)
+        for variant, group in final.groupby("variant", observed=True)
+    }
+    if baseline not in samples:
+        raise InputError(f"baseline: no variant '{baseline}'.{nearest(baseline, list(samples))}")
+    table = pd.DataFrame(
+        [_row(name, sample, baseline, samples[baseline]) for name, sample in samples.items()]
+    )
+    contrasts = table["variant"] != baseline
+    table.loc[contrasts, "p_holm"] = holm(table.loc[contrasts, "p"])
+    return table
+
+
+def _row(
+    variant: str, sample: "pd.Series[float]", baseline: str, reference: "pd.Series[float]"
+) -> dict[str, object]:
+    """One row of `compare`, without the correction."""
+    try:
+        interval = mean_interval(sample)
+    except InputError as error:
+        raise InputError(f"variant '{variant}': {error}") from None
+    shared = sorted(set(sample.index) & set(reference.index))
+    if len(shared) < 2:
+        raise InputError(
+            f"variant '{variant}': a paired difference needs at least 2 seeds shared with "
+            f"'{baseline}'; found {len(shared)} ({variant} has {_listed(sample.index)}, {baseline} "
+            f"has {_listed(reference.index)}). Train both on the same seeds."
+        )
+    paired = (
+        PairedDifference(len(shared), np.nan, np.nan, np.nan, np.nan)
+        if variant == baseline
+        else paired_difference(sample.loc[shared], reference.loc[shared])
+    )
+    return {
+        "variant": variant,
+        **interval._asdict(),
+        "pairs": paired.n,
+        "difference": paired.difference,
+        "difference_low": paired.low,
+        "difference_high": paired.high,
+        "p": paired.p,
+        "p_holm": np.nan,
+    }
+
+
+def generalization_gap(runs: pd.DataFrame) -> "pd.Series[float]":
+    """Training accuracy minus validation accuracy of each run, as a fraction.
+
+    Both are scored on clean images with the final weights, so augmentation and dropout do not
+    shrink the gap.
+
+    Args:
+        runs: run table with `train_accuracy` and `val_accuracy`.
+
+    Returns:
+        The column `gap`, with the index of `runs`.
+    """
+    return (runs["train_accuracy"] - runs["val_accuracy"]).rename("gap")
+
+
+def epochs_to(epochs: pd.DataFrame, target: float) -> pd.DataFrame:
+    """The first epoch after which each run's validation accuracy was at least `target`.
+
+    A run that never got there stays in, censored at the longest run of its variant. That holds too
+    for one that ended early: it stopped or diverged for good, so to censor it at its own end would
+    leave it the hope of the others and flatter the variant.
+
+    Args:
+        epochs: epoch table of one study; tuning runs in it are left out.
+        target: validation accuracy, a fraction between 0 and 1.
+
+    Returns:
+        One row a run: `variant`, `seed`, `target`, `epoch` (1-based; times the number of training
+        images it is the number of examples) and `reached`, False where `epoch` is censored.
+
+    Raises:
+        InputError: a target that is no fraction, two runs of one variant and seed, or several
+            studies at once.
+    """
+    if not 0 < target < 1:
+        raise InputError(f"target: found {target}; a target is a fraction, as 0.55 for 55 %.")
+    final = _select(epochs, "final", ["variant", "seed", "epoch"])
+    final = final.assign(hit=final["epoch"].where(final["val_accuracy"].astype(float) >= target))
+    table = final.groupby(["variant", "seed"], observed=True, as_index=False).agg(
+        epoch=("hit", "min")
+    )
+    longest = final.groupby("variant", observed=True)["epoch"].max()
+    censor = table["variant"].map(longest).astype(int)
+    return pd.DataFrame(
+        {
+            "variant": table["variant"],
+            "seed": table["seed"],
+            "target": target,
+            "epoch": table["epoch"].fillna(censor).astype(int),
+            "reached": table["epoch"].notna(),
+        }
+    )
+
+
+def median_time(times: ArrayLike, reached: ArrayLike) -> float:
+    """The time by which half of the runs got there: the median of the Kaplan-Meier estimate.
+
+    The smallest time t with S(t) <= 1/2, S(t) being the estimated share still on its way after t.
+    Source: Kaplan & Meier (1958), Journal of the American Statistical Association 53.
+
+    Args:
+        times: shape (n,), of arrival, or of the last look where `reached` is False.
+        reached: shape (n,), bool; False marks a censored time.
+
+    Returns:
+        In the units of `times`; infinite where fewer than half are known to have arrived.
+
+    Raises:
+        InputError: no time at all, or two arrays of different length.
+    """
+    time, arrived = np.asarray(times, dtype=np.float64), np.asarray(reached, dtype=bool)
+    if time.size == 0 or time.shape != arrived.shape:
+        raise InputError(
+            f"a median needs one 'reached' for every time; found {time.size} times and "
+            f"{arrived.size} values of 'reached'."
+        )
+    sample = scipy_stats.CensoredData(uncensored=time[arrived], right=time[~arrived])
+    survival = scipy_stats.ecdf(sample).sf
+    # The estimate is a product of fractions: rounding must not push 1/2 above itself.
+    below = survival.quantiles[survival.probabilities <= 0.5 + 1e-9]
+    return float(below[0]) if below.size else np.inf
+
+
+def median_epochs_to(epochs: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Per variant, the epoch by which half of its runs had reached `target`.
+
+    Args:
+        epochs: as for `epochs_to`.
+        target: as for `epochs_to`.
+
+    Returns:
+        One row a variant: `variant`, `target`, `n` (runs), `reached` (how many of them did),
+        `median` (epochs; infinite where fewer than half did).
+
+    Raises:
+        InputError: as `epochs_to`.
+    """
+    rows = [
+        {
+            "variant": variant,
+            "target": target,
+            "n": len(group),
+            "reached": int(group["reached"].sum()),
+            "median": median_time(group["epoch"], group["reached"]),
+        }
+        for variant, group in epochs_to(epochs, target).groupby("variant", observed=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def expected_calibration_error(
+    probabilities: ArrayLike, labels: ArrayLike, bins: int = 15
+) -> float:
+    """How far confidence and accuracy lie apart, on average over bins of equal width.
+
+    The sum over bins of (share of images in the bin) · |accuracy - mean confidence|, confidence
+    being the largest probability of an image. Bins are closed on the right.
+    Source: Guo et al. (2017), "On calibration of modern neural networks", section 2, equation 3.
+
+    Args:
+        probabilities: shape (n, classes), rows that sum to 1 (softmax of the logits).
+        labels: int, shape (n,), 0 to classes - 1.
+        bins: their number over 0 to 1.
+
+    Returns:
+        0 (calibrated) to 1; NaN where a probability is not a number.
+
+    Raises:
+        InputError: shapes or labels that do not fit, or rows that are no probabilities.
+    """
+    shares, truth = _classified(probabilities, labels)
+    if np.isnan(shares).any():
+        return np.nan
+    if shares.min() < 0 or not np.allclose(shares.sum(axis=1), 1, atol=1e-2):
+        raise InputError(
+            "a calibration error needs probabilities: no row below 0 and each summing to 1. "
+            "Logits go through a softmax first."
+        )
+    if bins < 1:
+        raise InputError(f"bins: found {bins}; allowed: 1 or more.")
+    confidence = shares.max(axis=1).astype(np.float64)
+    correct = shares.argmax(axis=1) == truth
+    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
+    members = np.searchsorted(inner_edges, confidence, side="left")
+    # |B| · |accuracy - mean confidence| of a bin is the |sum of (correct - confidence)| over it.
+    excess = np.bincount(members, weights=correct - confidence, minlength=bins)
+    return min(1.0, float(np.abs(excess).sum() / truth.size))
+
+
+def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
+    """The mean cross-entropy of the true classes, in nats.
+
+    Args:
+        logits: shape (n, classes), of any finite size: nothing overflows.
+        labels: int, shape (n,), 0 to classes - 1.
+
+    Returns:
+        0 or more; NaN or infinite where a logit is not finite.
+
+    Raises:
+        InputError: shapes or labels that do not fit.
+    """
+    scores, truth = _classified(logits, labels)
+    with np.errstate(invalid="ignore"):  # logits that are not finite: the answer says so
+        log_probabilities = special.log_softmax(scores.astype(np.float64), axis=1)
+    return float(-np.mean(log_probabilities[np.arange(truth.size), truth]))
+
+
+def learning_rate_curve(tuning_runs: pd.DataFrame) -> pd.DataFrame:
+    """Validation accuracy over the learning rate, for every variant.
+
+    Args:
+        tuning_runs: run table of one study; final runs in it are left out. Without a column
+            `status` no run counts as diverged.
+
+    Returns:
+        One row a variant and learning rate, rates ascending: `variant`, `learning_rate`, `n`
+        (seeds), `val_accuracy` (their mean), `diverged` (runs that did) and `best`, True for one
+        rate of each variant: the one with the highest mean, the smaller of equals; a rate at which
+        a run diverged comes last.
+
+    Raises:
+        InputError: no tuning run, two of one variant, learning rate and seed, or several studies
+            or datasets at once.
+    """
+    tuning = _select(tuning_runs, "tuning", ["variant", "learning_rate", "seed"])
+    tuning = tuning.assign(diverged="status" in tuning and tuning["status"] == "diverged")
+    curve = tuning.groupby(["variant", "learning_rate"], observed=True, as_index=False).agg(
+        n=("seed", "size"), val_accuracy=("val_accuracy", "mean"), diverged=("diverged", "sum")
+    )
+    rank = curve["val_accuracy"].where(curve["diverged"] == 0, -np.inf)
+    winners = rank.groupby(curve["variant"], observed=True).idxmax()
+    return curve.assign(best=curve.index.isin(winners))
+
+
+def learning_rate_sensitivity(tuning_runs: pd.DataFrame) -> pd.DataFrame:
+    """How much a variant's result hangs on its learning rate, and whether the grid was wide enough.
+
+    The one number is the learning-rate sensitivity of Wortsman et al. (2024), "Small-scale proxies
+    for large-scale Transformer training instabilities", arXiv:2309.14322, in accuracy instead of
+    loss: the mean over the grid of (accuracy at the best rate - accuracy at this rate). Their bound
+    for a failed run, the loss at the start, needs no twin: accuracy never falls far below chance.
+    Numbers compare between variants whose grids span the same factor. The curve itself, as in
+    DeepOBS (Schneider et al. 2019), is `learning_rate_curve`.
+
+    Args:
+        tuning_runs: as for `learning_rate_curve`.
+
+    Returns:
+        One row a variant: `variant`, `rates` (how many were tried), `best_learning_rate`,
+        `val_accuracy` (there), `at_edge` (the best is the grid's smallest or largest, so a better
+        one may lie outside; see Choi et al. 2019, "On empirical comparisons of optimizers for deep
+        learning") and `sensitivity` (a fraction; NaN with a single rate).
+
+    Raises:
+        InputError: as `learning_rate_curve`.
+    """
+    rows = []
+    for variant, curve in learning_rate_curve(tuning_runs).groupby("variant", observed=True):
+        best = curve.loc[curve["best"]].iloc[0]
+        rates, accuracies = curve["learning_rate"], curve["val_accuracy"]
+        rows.append(
+            {
+                "variant": variant,
+                "rates": len(curve),
+                "best_learning_rate": best["learning_rate"],
+                "val_accuracy": best["val_accuracy"],
+                "at_edge": best["learning_rate"] in (rates.min(), rates.max()),
+                "sensitivity": (
+                    float((best["val_accuracy"] - accuracies).mean()) if len(curve) > 1 else np.nan
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summary(
+    runs: pd.DataFrame, epochs: pd.DataFrame, baseline: str, targets: Sequence[float]
+) -> pd.DataFrame:
+    """One table for one study: accuracy, difference, gap, convergence and price of each variant.
+
+    Args:
+        runs: run table of one study.
+        epochs: epoch table of the same runs.
+        baseline: the variant that differences are measured against.
+        targets: validation accuracies, fractions between 0 and 1.
+
+    Returns:
+        One row a variant: `study` where the table names it; the columns of `compare` for
+        `test_accuracy`; `gap` (mean generalisation gap); for each target of, say, 0.55
+        `epochs_to_55` (median, infinite where fewer than half of the runs reached it) and
+        `reached_55` (how many did); `seconds` (median wall seconds an epoch) and `diverged` (runs
+        that did). Tables of several studies are put together by `pandas.concat`.
+
+    Raises:
+        InputError: as `compare` and `epochs_to`.
+    """
+    table = compare(runs, baseline).set_index("variant")
+    final = _select(runs, "final", ["variant", "seed"])
+    group_by = final["variant"].astype(str)
+    table["gap"] = generalization_gap(final).groupby(group_by).mean()
+    for target in targets:
+        median = median_epochs_to(epochs, target).set_index("variant")
+        table[f"epochs_to_{100 * target:g}"] = median["median"]
+        table[f"reached_{100 * target:g}"] = median["reached"]
+    table["seconds"] = final["seconds"].groupby(group_by).median()
+    table["diverged"] = (final["status"] == "diverged").groupby(group_by).sum()
+    table = table.reset_index()
+    if "study" in final:
+        table.insert(0, "study", final["study"].iloc[0])
+    return table
+
+
+def _select(table: pd.DataFrame, purpose: str, identity: list[str]) -> pd.DataFrame:
+    """The rows of one purpose; refused where they mix what belongs apart.
+
+    `identity` names the columns in which no two rows may agree.
+    """
+    rows = table[table["purpose"] == purpose] if "purpose" in table else table
+    if rows.empty:
+        raise InputError(f"no {purpose} runs in the table of {len(table)} rows. Run the study.")
+    for column in ("study", "dataset"):
+        if column in rows and rows[column].nunique() > 1:
+            raise InputError(
+                f"{column}: found {_listed(rows[column].unique())} in one table; select one, "
+                "numbers of different ones do not mix."
+            )
+    repeated = rows[rows.duplicated(identity, keep=False)]
+    if not repeated.empty:
+        first = repeated.iloc[0]
+        where = ", ".join(f"{column} {first[column]}" for column in identity)
+        same = repeated[(repeated[identity] == first[identity]).all(axis=1)]
+        keys = f" (recipes {_listed(same['key'].unique())})" if "key" in same else ""
+        raise InputError(
+            f"{where}: found {len(same)} rows{keys}; allowed: one. Select the runs of one recipe "
+            "for each variant."
+        )
+    return rows
+
+
+def _sample(values: ArrayLike) -> FloatArray:
+    """Values of several seeds as a float array, NaN for whatever is not finite."""
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1:
+        raise InputError(f"expected one value a seed, shape (n,); found shape {sample.shape}.")
+    if sample.size < 2:
+        raise InputError(
+            f"an interval needs at least 2 seeds; found {sample.size}. Run more seeds."
+        )
+    return np.where(np.isfinite(sample), sample, np.nan)
+
+
+def _classified(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floating], NDArray]:
+    """Scores (n, classes) and labels (n,) as arrays that fit each other."""
+    score, label = np.asarray(scores), np.asarray(labels)
+    if score.ndim != 2 or score.size == 0 or label.shape != score.shape[:1]:
+        raise InputError(
+            "expected scores of shape (n, classes) and labels of shape (n,); found "
+            f"{score.shape} and {label.shape}."
+        )
+    if not np.issubdtype(label.dtype, np.integer):
+        raise InputError(f"labels: expected whole numbers, found {label.dtype}.")
+    if label.min() < 0 or label.max() >= score.shape[1]:
+        raise InputError(
+            f"labels: found {label.min()} to {label.max()}; allowed: 0 to {score.shape[1] - 1}."
+        )
+    return score, label
+
+
+def _listed(names: object) -> str:
+    return ", ".join(str(name) for name in sorted(names))  # type: ignore[call-overload]

@@ -1,0 +1,588 @@
+"""What the records say about all techniques together: tables, figures and sentences.
+
+A technique takes part once every run that its file plans is recorded. The others are named: half a
+technique would change its p-values, and its best variant, with every run that comes in.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats as scipy_stats
+
+from lenet_keras import plots, stats
+from lenet_keras.recipe import InputError, read_yaml
+from lenet_keras.report import listed, p_value, points
+from lenet_keras.study import Study
+
+TARGETS = (0.5, 0.55)  # validation accuracies
+CONVERGENCE = TARGETS[-1]  # the one that figures and sentences speak of
+LEVEL = 0.05  # of significance, after Holm's correction
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All techniques at one size and on one dataset.
+
+    Attributes:
+        studies: every technique, recorded or not, at this size.
+        table: the columns of `stats.summary` for the techniques that are completely recorded, and
+            `baseline` (bool), `val_accuracy` (mean), `learning_rate` and `at_edge` (whether it is
+            the smallest or largest of its grid). `study` holds the technique's title.
+        runs: recorded runs behind the table, with those that tuned.
+        devices: that they were trained on.
+        rehearsal: whether this is another size or dataset than the technique files'.
+    """
+
+    studies: tuple[Study, ...]
+    table: pd.DataFrame
+    runs: int
+    devices: tuple[str, ...]
+    rehearsal: bool
+
+    @property
+    def missing(self) -> list[str]:
+        """Titles of the techniques that are not completely recorded."""
+        return [s.title for s in self.studies if s.title not in set(self.table["study"])]
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """The baseline of each technique in the table, by title."""
+        rows = self.table[self.table["baseline"]]
+        return dict(zip(rows["study"], rows["variant"], strict=True))
+
+
+def technique_files(folder: Path | str) -> list[Path]:
+    """The YAML files of a folder that describe a technique, by name.
+
+    Raises:
+        InputError: there are none, or a file cannot be read.
+    """
+    folder = Path(folder)
+    files = [path for path in sorted(folder.glob("*.yaml")) if "variants" in read_yaml(path)]
+    if not files:
+        raise InputError(f"{folder}: no technique files. Call this in the repository's folder.")
+    return files
+
+
+def planned_runs(study: Study, variants: Sequence[str] | None = None) -> int:
+    """How many runs a study has, or some of its variants have, with those that tune."""
+    chosen = study.variants if variants is None else variants
+    tuning = sum(len(study.grid(variant)) for variant in chosen) * len(study.tuning.seeds)
+    return tuning + len(chosen) * study.seeds
+
+
+def read(
+    configs_dir: Path | str,
+    results_dir: Path | str,
+    *,
+    seeds: int | None = None,
+    epochs: int | None = None,
+    dataset: str | None = None,
+) -> Overview:
+    """The techniques of a folder, as far as they are recorded.
+
+    Args:
+        configs_dir: folder of the technique files.
+        results_dir: folder of the records; it may be missing.
+        seeds, epochs, dataset: instead of the files'.
+
+    Raises:
+        InputError: a technique file or a record that cannot be used.
+    """
+    planned = [Study.from_yaml(path) for path in technique_files(configs_dir)]
+    studies = [study.resized(seeds, epochs, dataset) for study in planned]
+    tables, runs = [], []
+    for study in studies:
+        of_study = study.table(results_dir)
+        if len(of_study) == planned_runs(study):
+            tables.append(_technique(study, of_study, study.epoch_table(results_dir)))
+            runs.append(of_study)
+    devices = {device for of_study in runs for device in of_study["device"]}
+    empty = pd.DataFrame(columns=["study", "variant", "baseline"]).astype({"baseline": bool})
+    return Overview(
+        studies=tuple(studies),
+        table=pd.concat(tables, ignore_index=True) if tables else empty,
+        runs=sum(map(len, runs)),
+        devices=tuple(sorted(devices)),
+        rehearsal=studies != planned or any(study.dataset != "cifar10" for study in studies),
+    )
+
+
+def _technique(study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """One technique's part of the overview's table."""
+    table = stats.summary(runs, epochs, study.baseline, TARGETS).assign(study=study.title)
+    final = runs[runs["purpose"] == "final"].groupby("variant", observed=True)
+    tuning = stats.learning_rate_sensitivity(runs).set_index("variant")
+    names = table["variant"]
+    return table.assign(
+        baseline=names == study.baseline,
+        val_accuracy=names.map(final["val_accuracy"].mean().to_dict()),
+        learning_rate=names.map(tuning["best_learning_rate"].to_dict()),
+        at_edge=names.map(tuning["at_edge"].to_dict()),
+    )
+
+
+def best(overview: Overview) -> pd.DataFrame:
+    """The variant of each technique, other than its baseline, that is best on validation images.
+
+    To choose by test accuracy would flatter what is chosen.
+
+    Returns:
+        Those rows of the overview's table, in its order.
+    """
+    others = overview.table[~overview.table["baseline"]]
+    if others.empty:
+        return others
+    return others.loc[others.groupby("study", sort=False)["val_accuracy"].idxmax()]
+
+
+# Tables, in Markdown, which a light and a dark page both can show
+
+
+def table(overview: Overview) -> str:
+    """Every variant of every technique in the overview, the best of each technique on top."""
+    rows = []
+    for _, part in overview.table.groupby("study", sort=False):
+        for line in part.sort_values("mean", ascending=False).to_dict("records"):
+            row = {
+                "technique": line["study"],
+                "variant": line["variant"],
+                "rate": f"{line['learning_rate']:g}",
+                "test accuracy, % [95 %]": _accuracy(line),
+                "difference, points [95 %]": _difference(line),
+                "p (Holm)": _p(line),
+                "gap, points": points(line["gap"]),
+            }
+            for target in TARGETS:
+                row[f"epochs to {100 * target:g} %"] = _epochs(line, target)
+            row["s / epoch"] = f"{line['seconds']:.2f}"
+            if overview.table["diverged"].any():
+                row["diverged"] = str(line["diverged"])
+            rows.append(row)
+    return _markdown(rows)
+
+
+def best_table(overview: Overview) -> str:
+    """One row a technique: its baseline, and its best variant on validation images."""
+    of_baseline = overview.table[overview.table["baseline"]].set_index("study")
+    rows = []
+    for line in best(overview).to_dict("records"):
+        base = of_baseline.loc[line["study"]]
+        rows.append(
+            {
+                "technique": line["study"],
+                "baseline": base["variant"],
+                "its test accuracy, %": _accuracy(base),
+                "best variant": line["variant"],
+                "its test accuracy, % ": _accuracy(line),
+                "difference, points": _difference(line),
+                "p (Holm)": _p(line),
+            }
+        )
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table in Markdown, its numbers to the right; empty without rows."""
+    if not rows:
+        return ""
+    names = [name for name in rows[0] if name not in ("technique", "variant", "baseline")]
+    names = [name for name in names if name != "best variant"]
+    lines = [
+        list(rows[0]),
+        ["---:" if name in names else "---" for name in rows[0]],
+        *(list(row.values()) for row in rows),
+    ]
+    # An interval that breaks into two lines would double the length of the table.
+    lines[2:] = [[cell.replace(", ", f",{_NO_BREAK}") for cell in line] for line in lines[2:]]
+    lines[2:] = [[cell.replace(" [", f"{_NO_BREAK}[") for cell in line] for line in lines[2:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _accuracy(line: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+    """A mean with its interval, in percent."""
+    mean, low, high = (100 * line[name] for name in ("mean", "low", "high"))
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]".replace("-", "\N{MINUS SIGN}")
+
+
+def _difference(line: Mapping[Any, Any]) -> str:
+    """A paired difference with its interval, in points; bold where it is significant."""
+    if line["baseline"]:
+        return "baseline"
+    text = points(line["difference"], line["difference_low"], line["difference_high"])
+    return f"**{text}**" if line["p_holm"] < LEVEL else text
+
+
+def _epochs(line: Mapping[Any, Any], target: float) -> str:
+    """Median epochs to a target, and how many runs reached it where that is not all."""
+    name = f"{100 * target:g}"
+    median, reached = line[f"epochs_to_{name}"], line[f"reached_{name}"]
+    text = f"{median:g}" if np.isfinite(median) else "never"
+    return text if reached in (0, line["n"]) else f"{text} ({reached:g} of {line['n']})"
+
+
+def _p(line: Mapping[Any, Any]) -> str:
+    if line["baseline"]:
+        return ""
+    return "unknown" if np.isnan(line["p_holm"]) else p_value(line["p_holm"])
+
+
+# Sentences
+
+
+def scope(overview: Overview) -> str:
+    """What the overview speaks of, and what it cannot speak of yet."""
+    dataset = _dataset(overview)
+    seeds, epochs = _sizes(overview)
+    size = f"{_count(seeds, 'paired seed')}, {_count(epochs, 'epoch')}"
+    there = len(overview.baselines)
+    if not there:
+        text = f"No technique is completely recorded on {dataset} ({size}) yet."
+    else:
+        text = (
+            f"{there} of {_count(len(overview.studies), 'technique')} completely recorded on "
+            f"{dataset}: {_count(len(overview.table), 'variant')}, each with {size}, and "
+            f"{_count(overview.runs, 'run')} with those that tuned the learning rates."
+        )
+    if overview.missing:
+        text += f" Not recorded, or not completely: {listed(overview.missing)}."
+    if overview.rehearsal:
+        text += " This is a rehearsal, not the study."
+    return text
+
+
+def findings(overview: Overview) -> list[str]:
+    """What helps and what does not, technique by technique, in Markdown; empty without a table."""
+    sentences = []
+    for title, part in overview.table.groupby("study", sort=False):
+        base = part[part["baseline"]].iloc[0]
+        others = part[~part["baseline"]].sort_values("difference", ascending=False)
+        helps, hurts, unclear = _verdicts(others)
+        groups = {"better": helps, "worse": hurts[::-1], "not told apart": unclear}
+        told = [f"{name} {listed(_with_difference(g))}" for name, g in groups.items() if len(g)]
+        against = f"`{base['variant']}` ({_percent(base['mean'])})"
+        sentences.append(f"**{title}**, in points against {against}: {'; '.join(told)}.")
+    return sentences
+
+
+def conclusions(overview: Overview) -> list[str]:
+    """What the whole table says: sizes, convergence, generalisation, and how far to trust it."""
+    if overview.table.empty:
+        return []
+    full = overview.table
+    others = full[~full["baseline"]]
+    helps, hurts, unclear = _verdicts(others)
+    first = full.nlargest(1, "val_accuracy").iloc[0]
+    sentences = [
+        f"Of {_count(len(others), 'variant')} compared with the baseline of their technique, "
+        f"{len(helps)} are significantly better, {len(hurts)} significantly worse and "
+        f"{len(unclear)} not distinguishable with {_count(_sizes(overview)[0], 'seed')}.",
+        f"Of all, `{first['variant']}` ({first['study']}) is best on the validation images; it "
+        f"recognises {_percent(first['mean'])} of the test images, 95 % interval "
+        f"{_percent(first['low'])} to {_percent(first['high'])}.",
+    ]
+    if len(helps):
+        top = helps.nlargest(1, "difference").iloc[0]
+        gain = points(top["difference"], top["difference_low"], top["difference_high"])
+        sentences.append(
+            f"The largest significant gain over a baseline is that of `{top['variant']}` "
+            f"({top['study']}): {gain} points."
+        )
+    sentences += _convergence(full)
+    sentences += _generalization(full)
+    return sentences + _reservations(overview)
+
+
+def _convergence(full: pd.DataFrame) -> list[str]:
+    """Whether what converges fast also ends high."""
+    name = f"{100 * CONVERGENCE:g}"
+    epochs = full[f"epochs_to_{name}"].astype(float)
+    reached = full[np.isfinite(epochs)]
+    text = (
+        f"{len(reached)} of {_count(len(full), 'variant')} reach {name} % validation accuracy in "
+        "at least half of their runs"
+    )
+    if reached.empty:
+        return [f"{text}."]
+    fastest = epochs[reached.index].min()
+    names = _names(full[epochs == fastest])
+    number = f"{len(names)} variants" if len(names) > 3 else listed(names)
+    sentences = [f"{text}; the fastest in {_count(f'{fastest:g}', 'epoch')}: {number}."]
+    if correlation := _rank_correlation(epochs, full["mean"]):
+        end = "higher" if correlation[0] < 0 else "lower"
+        sentences.append(
+            f"Who gets there sooner ends {end}: the rank correlation between epochs to {name} % "
+            f"and final test accuracy over all variants is {_signed(correlation[0])}."
+            if correlation[1] < LEVEL
+            else f"Epochs to {name} % say little about the final test accuracy: their rank "
+            f"correlation over all variants is {_signed(correlation[0])}."
+        )
+    return sentences
+
+
+def _generalization(full: pd.DataFrame) -> list[str]:
+    """Whether a small gap between training and validation goes with a high test accuracy."""
+    correlation = _rank_correlation(full["gap"], full["mean"])
+    if not correlation:
+        return []
+    strength = _signed(correlation[0])
+    if correlation[1] >= LEVEL:
+        text = "A small gap between training and validation says little about the test accuracy"
+    else:
+        text = f"A smaller gap goes with a {'higher' if correlation[0] < 0 else 'lower'} test "
+        text += "accuracy, as it is also small where little was learned"
+        if correlation[0] < 0:
+            text = "A smaller gap between training and validation goes with a higher test accuracy"
+    return [f"{text}: rank correlation {strength} over all variants."]
+
+
+def _reservations(overview: Overview) -> list[str]:
+    """What limits the conclusions, as far as the table shows it."""
+    full = overview.table
+    sentences = [
+        "Differences, intervals and p-values compare variants of one technique on the same seeds; "
+        "Holm's correction counts the tests of one technique, and none is made across techniques, "
+        "whose base networks differ."
+    ]
+    edge = full[full["at_edge"].astype(bool)]
+    if len(edge):
+        sentences.append(
+            "The chosen learning rate is the smallest or largest of its grid for "
+            f"{listed(_names(edge))}: a better one may lie outside."
+        )
+    diverged = full[full["diverged"] > 0]
+    if len(diverged):
+        sentences.append(
+            f"{_count(int(diverged['diverged'].sum()), 'run')} of {listed(_names(diverged))} "
+            "diverged and count with the accuracy they had."
+        )
+    sentences.append(
+        "Seconds are wall time for one epoch and one network, several of which may have trained "
+        f"side by side, on {listed(overview.devices)}."
+    )
+    return sentences
+
+
+def _verdicts(others: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The rows that are significantly better than their baseline, worse, and neither."""
+    decided = others["p_holm"].astype(float) < LEVEL
+    better = others["difference"].astype(float) > 0
+    return others[decided & better], others[decided & ~better], others[~decided]
+
+
+def _with_difference(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"`{variant}` ({points(difference)})"
+        for variant, difference in zip(rows["variant"], rows["difference"], strict=True)
+    ]
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"`{variant}` ({study})"
+        for variant, study in zip(rows["variant"], rows["study"], strict=True)
+    ]
+
+
+def _rank_correlation(
+    first: "pd.Series[float]", second: "pd.Series[float]"
+) -> tuple[float, float] | None:
+    """Spearman's correlation and its p-value; None where one of the two does not vary."""
+    if len(first) < 3 or first.nunique() < 2 or second.nunique() < 2:
+        return None
+    correlation = scipy_stats.spearmanr(first.astype(float), second.astype(float))
+    return float(correlation.statistic), float(correlation.pvalue)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _dataset(overview: Overview) -> str:
+    names = {study.dataset.replace("cifar10", "CIFAR-10") for study in overview.studies}
+    return listed(sorted(names))
+
+
+def _sizes(overview: Overview) -> tuple[str, str]:
+    """Seeds and epochs of the techniques, as "5" or, where they differ, "5 to 10"."""
+    sizes = []
+    for name in ("seeds", "epochs"):
+        values = [getattr(study, name) for study in overview.studies]
+        low, high = min(values), max(values)
+        sizes.append(f"{low}" if low == high else f"{low} to {high}")
+    return sizes[0], sizes[1]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _count(number: int | str, thing: str) -> str:
+    return f"{number} {thing}" if str(number) == "1" else f"{number} {thing}s"
+
+
+# Figures
+
+
+def forest(overview: Overview, *, only_best: bool = False) -> Axes:
+    """Every variant's paired difference, or only those of `best`, under its technique's name."""
+    table = overview.table
+    if only_best:
+        kept = table["baseline"] | table.index.isin(best(overview).index)
+        table = table[kept]
+    sizes = table["difference"].astype(float).abs()
+    # A hopeless variant, as zeros for weights, would squeeze all others into a line.
+    limit = 2.5 * float(sizes.quantile(0.75))
+    several = len(overview.baselines) > 1
+    axes = plots.forest(
+        table,
+        overview.baselines if several else next(iter(overview.baselines.values())),
+        limit=100 * limit if 0 < limit < sizes.max() else None,
+        colours=_colours(overview),
+    )
+    return _labelled(axes, overview)
+
+
+def convergence(overview: Overview) -> Axes:
+    """Final test accuracy against the epochs to the target of convergence."""
+    axes = plots.accuracy_against_convergence(
+        overview.table, CONVERGENCE, colours=_colours(overview)
+    )
+    return _labelled(axes, overview)
+
+
+def _colours(overview: Overview) -> plots.Colours | None:
+    """One look for each technique, recorded or not; those of the variants if there is only one."""
+    if len(overview.baselines) < 2:
+        return None
+    return plots.colours([study.title for study in overview.studies])
+
+
+def _labelled(axes: Axes, overview: Overview) -> Axes:
+    epochs = min(study.epochs for study in overview.studies)
+    seeds = min(study.seeds for study in overview.studies)
+    plots.label_source(axes, overview.studies[0].dataset, epochs, seeds)
+    return axes
+
+
+def write_figures(overview: Overview, folder: Path | str) -> list[Path]:
+    """Write the summary figures as PNG and SVG: same records, same bytes.
+
+    Args:
+        overview: without a recorded technique nothing is written.
+        folder: made if missing.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    if overview.table.empty:
+        return []
+    written: list[Path] = []
+    with _own_style():
+        for name, axes in (
+            ("techniques", forest(overview, only_best=True)),
+            ("variants", forest(overview)),
+            ("convergence", convergence(overview)),
+        ):
+            figure = axes.get_figure(root=True)
+            assert figure is not None
+            written += plots.save(figure, Path(folder) / name)
+            _close(figure)
+    return written
+
+
+@contextlib.contextmanager
+def _own_style() -> Iterator[None]:
+    """The project's style, and no other setting of the caller's."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        plots.use_style()
+        yield
+
+
+def _close(figure: Figure) -> None:
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+
+
+# README
+
+
+def readme_section(overview: Overview, figures: str = "figures") -> str:
+    """What stands between the markers of the README.
+
+    Args:
+        overview: of the study, not of a rehearsal.
+        figures: folder of the figures, as seen from the README.
+    """
+    if overview.table.empty:
+        return f"The study on {_dataset(overview)} is not recorded yet."
+    counts, *_ = conclusions(overview)
+    parts = [
+        scope(overview),
+        "For each technique the variant that is best on the validation images, and its paired "
+        "difference from the technique's baseline on the test images. Intervals are 95 % t-"
+        "intervals over the seeds; p is corrected after Holm; bold is significant at 5 %.",
+        best_table(overview),
+        counts,
+        f"![The best variant of each technique against its baseline]({figures}/techniques.png)",
+        f"![Final accuracy against the speed of convergence]({figures}/convergence.png)",
+        f"All variants: [{figures}/variants.svg]({figures}/variants.svg), and the last notebook.",
+    ]
+    return "\n\n".join(parts)
+
+
+def recorded_section(readme: Path) -> str:
+    """What stands between the markers now.
+
+    Raises:
+        InputError: no such file, or not each marker once.
+    """
+    return _split(readme)[1]
+
+
+def write_readme(readme: Path, section: str) -> bool:
+    """Put a section between the markers; whether that changed the file.
+
+    Raises:
+        InputError: see `recorded_section`; or the file cannot be written.
+    """
+    before, old, after = _split(readme)
+    if section == old:
+        return False
+    temporary = readme.with_name(f".{readme.name}.new")
+    try:
+        temporary.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
+        temporary.replace(readme)
+    except OSError as error:
+        raise InputError(f"{readme}: cannot be written ({error.strerror}).") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _split(readme: Path) -> tuple[str, str, str]:
+    """The text before the markers, between them, and after them."""
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{readme}: cannot be read ({error.strerror}).") from None
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InputError(f"{readme}: expected {BEGIN} and after it {END}, each once.")
+    before, _, rest = text.partition(BEGIN)
+    section, _, after = rest.partition(END)
+    return before, section.strip("\n"), after

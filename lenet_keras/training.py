@@ -1,0 +1,364 @@
+"""Fits a model, or a stack of models, and gives back runs."""
+
+import gc
+import math
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+from tqdm.auto import tqdm
+
+from lenet_keras import available_threads
+from lenet_keras.backend import keras, tf
+from lenet_keras.data import Dataset, Split
+from lenet_keras.model import KERNEL_LAYERS, lenet5
+from lenet_keras.optimizer import optimizer
+from lenet_keras.pipeline import Batches, normalisation, training_batches
+from lenet_keras.recipe import Recipe
+from lenet_keras.records import History, Provenance, Run, Scores, Status
+from lenet_keras.stack import Stack
+from lenet_keras.stats import expected_calibration_error, negative_log_likelihood
+
+EVALUATION_BATCH = 1000  # images; a divisor of CIFAR-10's splits, small enough to stay in the cache
+LONGEST_EXECUTION = 32  # steps between two returns to Python
+
+
+def train(
+    recipe: Recipe,
+    seed: int,
+    data: Dataset,
+    *,
+    model: keras.Model | None = None,
+    score_test: bool = True,
+    verbose: int = 1,
+    tensorboard: Path | None = None,
+) -> Run:
+    """Train one network and score it.
+
+    Args:
+        recipe: what to train.
+        seed: of the initial weights, the minibatch order, the augmentation and the dropout masks.
+        data: from `load_data`; the recipe's `dataset` must be its name.
+        model: an untrained `lenet5(recipe, seed)` to train in place, for who wants its weights.
+        score_test: whether the test set is evaluated, once, at the end. Tuning does not.
+        verbose: 0 is silent, 1 draws a progress bar.
+        tensorboard: folder for TensorBoard's logs.
+
+    Raises:
+        InputError: the batch is larger than the training split.
+    """
+    model = lenet5(recipe, seed) if model is None else model
+    batches = training_batches(data, recipe, seed)
+    model.compile(
+        optimizer=optimizer(recipe, recipe.epochs * batches.steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=_steps_per_execution(batches.steps_per_epoch),
+        jit_compile=_jit_compile(),
+    )
+    callbacks: list[keras.callbacks.Callback] = []
+    if recipe.early_stopping:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                "val_loss", patience=recipe.early_stopping, restore_best_weights=True
+            )
+        )
+    if tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(tensorboard))
+    return _fit(model, [recipe], seed, data, batches, callbacks, score_test, verbose)[0]
+
+
+def train_stack(
+    recipes: Sequence[Recipe],
+    seed: int,
+    data: Dataset,
+    *,
+    stack: Stack | None = None,
+    score_test: bool = True,
+    verbose: int = 1,
+) -> list[Run]:
+    """Train several networks side by side on one stream of batches; a run each, in order.
+
+    Each run is what `train` would have given, up to the rounding of sums, in less time. The
+    arguments are those of `train`; `stack` is an untrained `Stack(recipes, seed)` to train in
+    place.
+
+    Raises:
+        InputError: the recipes differ in something that a stack cannot carry.
+    """
+    stack = Stack(recipes, seed) if stack is None else stack
+    batches = training_batches(data, recipes[0], seed)
+    stack.compile_members(
+        recipes[0].epochs * batches.steps_per_epoch,
+        steps_per_execution=_steps_per_execution(batches.steps_per_epoch),
+        jit_compile=_jit_compile(),
+    )
+    return _fit(stack, recipes, seed, data, batches, [], score_test, verbose)
+
+
+def _steps_per_execution(steps: int) -> int:
+    """The largest divisor of an epoch that is not too long, so that no epoch ends in between."""
+    return max(n for n in range(1, LONGEST_EXECUTION + 1) if steps % n == 0)
+
+
+def _jit_compile() -> bool:
+    """Whether XLA pays: on an accelerator and under JAX; on a CPU TensorFlow's own kernels win."""
+    return keras.backend.backend() == "jax" or _accelerator() is not None
+
+
+def _fit(
+    model: keras.Model,
+    recipes: Sequence[Recipe],
+    seed: int,
+    data: Dataset,
+    batches: Batches,
+    callbacks: list[keras.callbacks.Callback],
+    score_test: bool,
+    verbose: int,
+) -> list[Run]:
+    """Fit a compiled model of one member or several and make each member's run."""
+    gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
+    started, clock = datetime.now(UTC), time.perf_counter()
+    epochs, steps = recipes[0].epochs, batches.steps_per_epoch
+    with tqdm(total=epochs * steps, unit="step", disable=not verbose, leave=verbose > 0) as bar:
+        watch = _Watch(data, len(recipes), bar)
+        model.fit(
+            batches.dataset,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            callbacks=[watch, *callbacks],
+            shuffle=False,  # the batches are shuffled already; Keras would warn
+            verbose=0,
+        )
+    logits = {
+        "train": member_logits(predict(model, data.train, data)),
+        "validation": member_logits(predict(model, data.validation, data)),
+        "test": member_logits(predict(model, data.test, data)) if score_test else None,
+    }
+    provenance = Provenance(
+        dataset_fingerprint=data.fingerprint,
+        batches_digest=batches.digest,
+        git_commit=_git_commit(),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
+        },
+        backend=keras.backend.backend(),
+        device=_accelerator() or _processor(),
+        threads=available_threads(),
+        stack=tuple(recipes) if len(recipes) > 1 else (),
+        started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        wall_seconds=round((time.perf_counter() - clock) / len(recipes), 2),
+    )
+    return [
+        _run(
+            recipe,
+            seed,
+            data,
+            watch.history(m),
+            {split: values[m] for split, values in logits.items() if values is not None},
+            model.member_kernels(m) if isinstance(model, Stack) else kernels(model),
+            provenance,
+        )
+        for m, recipe in enumerate(recipes)
+    ]
+
+
+def _run(
+    recipe: Recipe,
+    seed: int,
+    data: Dataset,
+    history: History,
+    logits: dict[str, np.ndarray],
+    kernel: dict[str, np.ndarray],
+    provenance: Provenance,
+) -> Run:
+    """One member's record, from its history, its logits on each split and its kernels."""
+    status: Status = "completed"
+    best_epoch = len(history.loss)
+    if history.loss[-1] is None or history.val_loss[-1] is None:
+        status = "diverged"
+    elif recipe.early_stopping:
+        best_epoch = 1 + int(np.argmin(np.array(history.val_loss, float)))
+        status = "stopped_early" if len(history.loss) < recipe.epochs else "completed"
+    return Run(
+        recipe=recipe,
+        seed=seed,
+        status=status,
+        history=history,
+        best_epoch=best_epoch,
+        train=score(logits["train"], data.train.labels),
+        validation=score(logits["validation"], data.validation.labels),
+        test=score(logits["test"], data.test.labels) if "test" in logits else None,
+        class_names=data.class_names,
+        confusion_matrix=(
+            confusion(logits["test"], data.test.labels, len(data.class_names))
+            if "test" in logits
+            else None
+        ),
+        kernel_quantiles={name: _quantiles(values) for name, values in kernel.items()},
+        provenance=provenance,
+    )
+
+
+def kernels(model: keras.Model) -> dict[str, np.ndarray]:
+    """The kernels of a `lenet5` model, by layer name: float32, shaped as Keras shapes them."""
+    return {name: np.asarray(model.get_layer(name).kernel) for name in KERNEL_LAYERS}
+
+
+def predict(model: keras.Model, split: Split, data: Dataset) -> np.ndarray:
+    """Logits of a whole split, without augmentation or dropout.
+
+    Returns:
+        float32 (images, classes), or (images, members, classes) from a stack.
+    """
+    normalise = normalisation(data)
+    chunks = [
+        split.images[start : start + EVALUATION_BATCH]
+        for start in range(0, len(split.images), EVALUATION_BATCH)
+    ]
+    # A NumPy array between the two: with JAX the network takes no tensor of TensorFlow's.
+    return np.concatenate(
+        [np.asarray(model.predict_on_batch(normalise(chunk).numpy())) for chunk in chunks]
+    )
+
+
+def member_logits(logits: np.ndarray) -> np.ndarray:
+    """Logits of one network or of a stack as (members, images, classes)."""
+    return logits[None] if logits.ndim == 2 else np.moveaxis(logits, 1, 0)
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> Scores:
+    """Cross-entropy, accuracy and calibration error of logits (images, classes).
+
+    Logits that are not finite, as a diverged network gives, score None, with the accuracy that
+    their first class earns.
+    """
+    accuracy = float(np.mean(logits.argmax(axis=1) == labels))
+    if not np.isfinite(logits).all():
+        return Scores(loss=None, accuracy=accuracy, calibration_error=None)
+    return Scores(
+        loss=negative_log_likelihood(logits, labels),
+        accuracy=accuracy,
+        calibration_error=expected_calibration_error(softmax(logits, axis=1), labels),
+    )
+
+
+def confusion(logits: np.ndarray, labels: np.ndarray, classes: int) -> tuple[tuple[int, ...], ...]:
+    """How many images of each class (row) were taken for each class (column)."""
+    counts = np.bincount(labels * classes + logits.argmax(axis=1), minlength=classes**2)
+    return tuple(map(tuple, counts.reshape(classes, classes).tolist()))
+
+
+def _quantiles(values: np.ndarray) -> tuple[float, ...]:
+    """41 quantiles, from the smallest value to the largest, to four significant digits."""
+    quantiles = np.quantile(values.astype(np.float64), np.linspace(0, 1, 41))
+    return tuple(float(f"{q:.4g}") for q in quantiles)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Validates after each epoch, keeps every member's history, ends what has diverged."""
+
+    def __init__(self, data: Dataset, members: int, bar: tqdm) -> None:
+        super().__init__()
+        self.data, self.members, self.bar = data, members, bar
+        self.epochs: list[dict[str, list[float]]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.clock = time.perf_counter()
+        self.bar.set_description(f"epoch {epoch + 1}")
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.bar.update(self.params["steps"] * len(self.epochs) + batch + 1 - self.bar.n)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        assert logs is not None
+        logits = member_logits(predict(self.model, self.data.validation, self.data))
+        scores = [score(member, self.data.validation.labels) for member in logits]
+        rate = np.asarray(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        values = {
+            "loss": np.atleast_1d(
+                logs["member_loss" if "member_loss" in logs else "loss"]
+            ).tolist(),
+            "accuracy": np.atleast_1d(
+                logs["member_accuracy" if "member_accuracy" in logs else "accuracy"]
+            ).tolist(),
+            "val_loss": [math.nan if s.loss is None else s.loss for s in scores],
+            "val_accuracy": [s.accuracy for s in scores],
+            "learning_rate": np.broadcast_to(rate, self.members).tolist(),
+        }
+        values["seconds"] = [(time.perf_counter() - self.clock) / self.members] * self.members
+        self.epochs.append(values)
+        logs |= {"val_loss": values["val_loss"][0], "val_accuracy": values["val_accuracy"][0]}
+        finite = np.isfinite(values["loss"]) & np.isfinite(values["val_loss"])
+        if finite.any():
+            loss = np.mean(np.array(values["loss"])[finite])
+            self.bar.set_postfix(loss=loss, val_accuracy=max(values["val_accuracy"]))
+        else:
+            self.model.stop_training = True
+            self.bar.write("The loss is no longer finite: the run has diverged and ends here.")
+
+    def history(self, member: int) -> History:
+        """One member's epochs, up to the one in which it diverged."""
+        columns = {
+            name: [values[name][member] for values in self.epochs] for name in self.epochs[0]
+        }
+        finite = np.isfinite(columns["loss"]) & np.isfinite(columns["val_loss"])
+        end = len(finite) if finite.all() else int(np.argmin(finite)) + 1
+        columns["seconds"] = [round(value, 3) for value in columns["seconds"]]
+        return History.model_validate(
+            {
+                name: [value if math.isfinite(value) else None for value in values[:end]]
+                for name, values in columns.items()
+            }
+        )
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree this package runs from, None where it is no checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        # Only what decides a result: the package. Records and figures may be new in the tree.
+        return commit + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _accelerator() -> str | None:
+    """The name of the first GPU or TPU that Keras' backend uses, None on a CPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    for device in tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_device_details(device).get("device_name", "GPU")
+    return None
+
+
+def _processor() -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,80 @@
+"""How `pytest --nbval notebooks` guards the notebooks: from the records, without training.
+
+Cells tagged `needs-images` are skipped where CIFAR-10 is not on this machine. A notebook whose runs
+are not all recorded would train for hours: it fails at once, or is skipped while it has no outputs.
+"""
+
+import contextlib
+import functools
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lenet_keras import summary
+from lenet_keras.data import UnavailableError, load_data
+from lenet_keras.executors import environment
+from lenet_keras.notebooks import technique
+from lenet_keras.recipe import InputError
+from lenet_keras.study import Study
+
+NOWHERE = "http://127.0.0.1:9"  # a closed port instead of the network
+
+
+def pytest_configure() -> None:
+    """A kernel runs in the notebooks' folder, where a relative path would lead elsewhere."""
+    if folder := os.environ.get("LENET_DATA"):
+        os.environ["LENET_DATA"] = str(Path(folder).expanduser().resolve())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a cell before nbval starts a kernel for it."""
+    cell = getattr(item, "cell", None)
+    if cell is None:
+        return
+    lacking = lacking_runs(item.path)
+    if lacking and has_outputs(item.path):
+        pytest.fail(f"results lack {lacking} of its runs: `make study` trains them", pytrace=False)
+    if not has_outputs(item.path):
+        pytest.skip("no outputs to compare: `python -m lenet_keras notebooks --in-place`")
+    if "needs-images" in cell.metadata.get("tags", []) and not cifar10_is_here():
+        pytest.skip("needs images: CIFAR-10 is not on this machine")
+
+
+@functools.cache
+def cifar10_is_here() -> bool:
+    """Whether CIFAR-10 can be read without the network."""
+    try:
+        with environment(HTTPS_PROXY=NOWHERE, https_proxy=NOWHERE):
+            load_data("cifar10", progress=False)
+    except UnavailableError:
+        return False
+    return True
+
+
+@functools.cache
+def lacking_runs(notebook: Path) -> int:
+    """How many runs that the notebook reads are not recorded.
+
+    A technique's own notebook reads all its runs; another one that names the technique file, as
+    that of the baseline does, those of the technique's baseline.
+    """
+    code = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells)
+    lacking = 0
+    for name in sorted(set(re.findall(r"configs/(\w+)\.yaml\"", code))):
+        study = Study.from_yaml(notebook.parent.parent / "configs" / f"{name}.yaml")
+        own = technique(notebook) == name
+        variants = list(study.variants) if own else [study.baseline]
+        with contextlib.suppress(InputError):  # no trust in a record: the notebook says in which
+            runs = study.table(notebook.parent / "../results", variants=variants)
+            lacking += summary.planned_runs(study, variants) - len(runs)
+    return lacking
+
+
+@functools.cache
+def has_outputs(notebook: Path) -> bool:
+    """Whether the notebook was executed before it was stored."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return any(cell.get("execution_count") for cell in cells)

@@ -1,0 +1,105 @@
+"""Runs for tests, and a trainer that makes them in no time, in whatever process it is called."""
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lenet_keras.recipe import Recipe
+from lenet_keras.records import History, Provenance, Run, Scores
+
+
+def make_run(recipe: Recipe | None = None, seed: int = 0, **changes: object) -> Run:
+    """A run of full size: 20 epochs, a stack of eight, numbers with all their digits."""
+    recipe = recipe or Recipe(epochs=20, dataset="digits", learning_rate=0.05)
+    random = np.random.default_rng([int(recipe.key, 16), seed])
+    column = tuple(random.random(recipe.epochs).astype(np.float32).astype(float).tolist())
+    score = Scores(loss=random.random(), accuracy=random.random(), calibration_error=0.25)
+    values: dict = {
+        "recipe": recipe,
+        "seed": seed,
+        "status": "completed",
+        "history": History(
+            **dict.fromkeys(History.model_fields, column)
+            | {"seconds": tuple(float(i) for i in range(recipe.epochs))}
+        ),
+        "best_epoch": recipe.epochs,
+        "train": score,
+        "validation": score,
+        "test": score,
+        "class_names": ("airplane", "automobile"),
+        "confusion_matrix": tuple(tuple(range(980, 990)) for _ in range(10)),
+        "kernel_quantiles": {
+            name: tuple(float(f"{q:.4g}") for q in random.normal(size=41))
+            for name in ("C1", "C3", "C5", "F6", "output")
+        },
+        "provenance": make_provenance(
+            stack=tuple(recipe.replace(learning_rate=r / 10) for r in range(1, 9))
+        ),
+    }
+    return Run(**values | changes)
+
+
+def make_provenance(**changes: object) -> Provenance:
+    values: dict = {
+        "dataset_fingerprint": "f" * 64,
+        "batches_digest": "b" * 64,
+        "git_commit": "c" * 40,
+        "versions": {"python": "3.11", "keras": "3.15"},
+        "backend": "tensorflow",
+        "device": "a processor",
+        "threads": 2,
+        "started": "2026-01-01T00:00:00Z",
+        "wall_seconds": 12.5,
+    }
+    return Provenance(**values | changes)
+
+
+def train_quickly(
+    recipes: Sequence[Recipe], seed: int, score_test: bool, folder: Path | str | None
+) -> list[Run]:
+    """What `train_group` gives, made up from recipe, seed and stack.
+
+    Every call adds a line to `folder`/trained: process, threads, seed, test set, keys. Where there
+    is a file `folder`/seconds, a call takes as long as it says.
+    """
+    folder = Path(str(folder))
+    threads = f"threads={os.environ.get('LENET_THREADS')}"
+    keys = " ".join(recipe.key for recipe in recipes)
+    with (folder / "trained").open("a") as file:
+        file.write(f"{os.getpid()} {threads} {seed} {score_test} {keys}\n")
+    pause = folder / "seconds"
+    time.sleep(float(pause.read_text()) if pause.exists() else 0)
+    stack = tuple(recipes) if len(recipes) > 1 else ()
+    together = hashlib.sha256("".join(recipe.key for recipe in stack).encode()).digest()[0]
+    runs = []
+    for recipe in recipes:
+        run = make_run(recipe, seed)
+        # As in a real stack, the company changes the last digits.
+        loss = tuple(value + 1e-9 * together for value in run.history.loss if value is not None)
+        changes: dict = {
+            "history": run.history.model_copy(update={"loss": loss}),
+            "provenance": make_provenance(stack=stack),
+        }
+        if not score_test:
+            changes |= {"test": None, "confusion_matrix": None}
+        runs.append(run.model_copy(update=changes))
+    return runs
+
+
+def set_pause(folder: Path, seconds: float) -> None:
+    """From now on a call of `train_quickly` takes so long; no call reads half a number."""
+    new = folder / "seconds.new"
+    new.write_text(str(seconds))
+    new.replace(folder / "seconds")
+
+
+def calls(folder: Path) -> list[tuple[int, bool, list[str]]]:
+    """What `train_quickly` was called for: seed, whether the test set was scored, keys."""
+    path = folder / "trained"
+    lines = path.read_text().splitlines() if path.exists() else []
+    split = [line.split() for line in lines]
+    return [(int(seed), score_test == "True", keys) for _, _, seed, score_test, *keys in split]

@@ -1,0 +1,360 @@
+"""The command line as people call it: real processes, on the digits."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lenet_keras import records
+
+ROOT = Path(__file__).parent.parent
+TRAIN, EVALUATE = str(ROOT / "train.py"), str(ROOT / "evaluate.py")
+LENET = ("-m", "lenet_keras")
+QUICK = ("--dataset", "digits", "--set", "learning_rate=0.3", "--epochs", "2")
+RUN_FILES = ["curves.png", "model.keras", "run.json"]
+TECHNIQUE = """
+title: Momentum
+question: Does momentum help on the digits?
+dataset: digits
+base: {activation: relu, kernel_initializer: he_normal}
+baseline: plain
+variants: {plain: {}, heavy: {momentum: 0.9}}
+tuning: {learning_rates: [0.03, 0.1], epochs: 1, seeds: [1000]}
+seeds: 2
+epochs: 1
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """No CIFAR-10 at hand and no network: Keras' cache is empty and the proxy is a closed port."""
+    nowhere = "http://127.0.0.1:9"
+    cut_off = {"KERAS_HOME": str(folder.parent / "keras")}
+    cut_off |= {"HTTPS_PROXY": nowhere, "https_proxy": nowhere}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LENET_DATA", "NO_PROXY", "no_proxy")
+    }
+    return inherited | cut_off | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+def call(folder: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run `python <arguments>` in `folder` to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment(folder),
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
+        **settings,  # type: ignore[call-overload]
+    )
+
+
+def start_and_wait_for(text: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `python <arguments>` and return once it has written `text` to standard error."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment(folder),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell in the background lets its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    seen = ""
+    while text not in seen:
+        character = process.stderr.read(1)
+        assert character, f"ended without {text!r}: {seen}"
+        seen += character
+    return process
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `first` is called."""
+    return tmp_path_factory.mktemp("newcomer")
+
+
+@pytest.fixture(scope="module")
+def first(newcomer: Path) -> subprocess.CompletedProcess[str]:
+    """`train.py` as a newcomer without CIFAR-10 calls it."""
+    options = ("--dataset", "auto", *QUICK[2:], "--seed", "7", "--out", "runs/first")
+    return call(newcomer, TRAIN, *options)
+
+
+@pytest.fixture(scope="module")
+def run_dir(first: subprocess.CompletedProcess[str], newcomer: Path) -> Path:
+    assert first.returncode == 0, first.stderr
+    return newcomer / "runs/first"
+
+
+@pytest.fixture
+def copy(run_dir: Path, tmp_path: Path) -> Path:
+    """A folder with the first run that a test may damage."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_train_writes_a_run_and_says_where(
+    first: subprocess.CompletedProcess[str], run_dir: Path, newcomer: Path
+) -> None:
+    assert sorted(contents(newcomer)) == [f"runs/first/{name}" for name in RUN_FILES]
+    run = records.read(run_dir / "run.json")
+    assert (run.seed, run.recipe.dataset, run.recipe.learning_rate) == (7, "digits", 0.3)
+    assert len(run.history.val_loss) == run.recipe.epochs == 2
+    assert run.test is not None
+    lines = first.stdout.splitlines()
+    assert lines[0].startswith("Dataset: digits (1,197 training")
+    assert "CIFAR-10 is not on this machine" in lines[0]
+    assert lines[1].split() == ["Test", "accuracy", f"{100 * run.test.accuracy:.2f}", "%"]
+    assert [line.split()[-1] for line in lines[-3:]] == [
+        f"runs/first/{name}" for name in ("model.keras", "run.json", "curves.png")
+    ]
+    assert "Traceback" not in first.stderr
+    assert "epoch 2" in first.stderr
+
+
+def test_evaluate_finds_the_recorded_scores(copy: Path) -> None:
+    answer = call(copy.parent, EVALUATE, "run", "--json")
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    run = records.read(copy / "run.json")
+    assert run.test is not None
+    assert found["as_recorded"] is True
+    assert found["recorded"] == run.test.model_dump()
+    assert found["test"]["accuracy"] == pytest.approx(run.test.accuracy, abs=1e-6)
+    assert found["test"]["loss"] == pytest.approx(run.test.loss, abs=1e-6)
+    assert run.confusion_matrix is not None
+    assert found["confusion_matrix"] == [list(row) for row in run.confusion_matrix]
+    shares = {name: row["accuracy"] for name, row in found["classes"].items()}
+    assert shares == pytest.approx(run.per_class_accuracy)
+    assert sorted(contents(copy)) == ["confusion.png", *RUN_FILES]
+    assert (copy / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_overwrite_replaces_a_run_and_evaluate_sees_another_model(copy: Path) -> None:
+    record = (copy / "run.json").read_bytes()
+    answer = call(
+        copy.parent, TRAIN, *QUICK, "--seed", "8", "--out", "run", "--overwrite", "--quiet"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "epoch" not in answer.stderr
+    assert sorted(contents(copy.parent)) == [f"run/{name}" for name in RUN_FILES]
+    assert records.read(copy / "run.json").seed == 8
+
+    now = records.read(copy / "run.json").test
+    (copy / "run.json").write_bytes(record)
+    then = records.read(copy / "run.json").test
+    assert now is not None
+    assert then is not None
+    answer = call(copy.parent, EVALUATE, "run")
+    assert answer.returncode == 1
+    assert f"loss recorded {then.loss:.6f}, now {now.loss:.6f}" in answer.stderr
+    assert "as recorded" not in answer.stdout
+    assert f"{100 * now.accuracy:.2f} %" in answer.stdout
+
+
+def test_ctrl_c_leaves_the_old_run_whole_and_nothing_else(copy: Path) -> None:
+    before = contents(copy.parent)
+    arguments = ("--dataset", "digits", "--epochs", "9999", "--out", "run", "--overwrite")
+    process = start_and_wait_for("epoch 2", copy.parent, TRAIN, *arguments)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "interrupted. Nothing was written." in errors
+    assert contents(copy.parent) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here: it takes root's rights")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_no_half_of_a_run(small_disk: Path, tmp_path: Path) -> None:
+    arguments = (*QUICK[:4], "--epochs", "12", "--out", str(small_disk / "run"))
+    process = start_and_wait_for("epoch 2", tmp_path, TRAIN, *arguments)
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(5_000_000))
+    assert not (small_disk / "run").exists(), "the run ended before the disk was full"
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert "No space left on device" in errors
+    assert "Make room" in errors
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path) -> None:
+    before = contents(copy.parent)
+    limit = 100_000  # bytes; the model has three times as many
+    answer = call(
+        copy.parent,
+        TRAIN,
+        *QUICK,
+        *("--out", "run", "--overwrite"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    assert "run: the run cannot be written (File too large)" in answer.stderr
+    assert contents(copy.parent) == before
+
+
+def test_evaluate_refuses_a_foreign_model(copy: Path) -> None:
+    (copy / "model.keras").write_text("not a model")
+    answer = call(copy.parent, EVALUATE, "run")
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+    assert "model.keras: is no model that Keras can read" in answer.stderr
+    assert sorted(contents(copy)) == RUN_FILES
+
+
+def test_evaluate_refuses_an_edited_record(copy: Path) -> None:
+    record = copy / "run.json"
+    record.write_text(record.read_text().replace('"seed": 7', '"seed": 9'))
+    answer = call(copy.parent, EVALUATE, "run")
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+    assert "run.json: was changed after it was written" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{train} --set optimzer=adam", "optimzer: no such field. Did you mean 'optimizer'?"),
+        ("{train} typo.yaml", "typo.yaml: this is not a valid recipe.\n  epoch: no such field."),
+        ("{train} --set learning_rate=fast", "--set: this is not a valid recipe.\n  learning_rate"),
+        ("{train} --set learning_rate=-0.1", "learning_rate: found -0.1; allowed: greater than 0"),
+        ("{train} --set epochs=0", "epochs: found 0"),
+        ("{train} --epochs 0", "'--epochs': 0 is not in the range x>=1"),
+        ("{train} --set optimizer=adma", "optimizer: found 'adma'"),
+        ("{train} --set epochs", "--set epochs: expected field=value"),
+        ("{train} --set dataset=auto", "dataset: found 'auto'"),
+        ("{train} missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
+        ("{train} momentum.yaml", "python -m lenet_keras study momentum.yaml"),
+        ("{train} --dataset cifar", "'cifar' is not one of"),
+        ("{train} --data-dir nowhere", "'--data-dir': Path 'nowhere' does not exist"),
+        ("{train} --seed -1", "'--seed': -1 is not in the range"),
+        ("{train} --epoch 3", "--epochs"),
+        ("{train} --out notes.txt", "--out notes.txt: "),
+        ("{train} --out taken", "--out taken: holds a run. Choose another folder, or replace"),
+        ("{train} --out mine --overwrite", "--out mine: holds diary.txt"),
+        ("{train} --out new --tensorboard new/logs", "--tensorboard new/logs: lies in new"),
+        ("{evaluate} missing", "missing: holds no run.json. Name a folder that train.py wrote"),
+        ("{evaluate} taken", "run.json: is no record: it is not JSON"),
+        ("{lenet} trian", "No such command 'trian'"),
+        ("{lenet} study momentum.yaml --variants heavi", "Did you mean 'heavy'?"),
+        ("{lenet} study momentum.yaml --executor threads", "executor: found 'threads'"),
+        ("{lenet} study momentum.yaml --seeds 1", "'--seeds': 1 is not in the range x>=2"),
+        ("{lenet} study missing.yaml", "missing.yaml: cannot be read"),
+        ("{lenet} records", "results: no such folder"),
+        ("{lenet} reproduce", "results: no such folder"),
+    ],
+)
+def test_bad_input_is_answered_with_what_to_do(
+    arguments: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "typo.yaml").write_text("epoch: 3\n")
+    (tmp_path / "momentum.yaml").write_text(TECHNIQUE)
+    (tmp_path / "notes.txt").write_text("a file")
+    for folder, name in (("taken", "run.json"), ("taken", "model.keras"), ("mine", "diary.txt")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text("kept")
+    before = contents(tmp_path)
+    programs = {"train": TRAIN, "evaluate": EVALUATE, "lenet": " ".join(LENET)}
+    answer = call(tmp_path, *arguments.format(**programs).split())
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout in ("", "Dataset: digits\n")
+    assert contents(tmp_path) == before
+
+
+def test_a_slip_is_answered_before_tensorflow_is_imported(tmp_path: Path) -> None:
+    program = """
+import sys
+from lenet_keras.cli import main
+try:
+    main(["train", "--set", "optimzer=adam"])
+except SystemExit as end:
+    print(end.code, sorted({"tensorflow", "keras", "pandas"} & set(sys.modules)))
+"""
+    assert call(tmp_path, "-c", program).stdout == "2 []\n"
+
+
+def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
+    (tmp_path / "momentum.yaml").write_text(TECHNIQUE)
+    answer = call(tmp_path, *LENET, "study", "momentum.yaml", "--quiet")
+    assert answer.returncode == 0, answer.stderr
+    runs = records.table(tmp_path / "results")
+    assert runs.groupby(["purpose", "variant"]).size().to_dict() == {
+        ("final", "heavy"): 2,
+        ("final", "plain"): 2,
+        ("tuning", "heavy"): 2,
+        ("tuning", "plain"): 2,
+    }
+    lines = answer.stdout.splitlines()
+    assert lines[0] == "Dataset: digits"
+    final = runs[runs["purpose"] == "final"]
+    for variant, group in final.groupby("variant"):
+        (line,) = (line for line in lines if line.split()[:1] == [variant])
+        assert f" {100 * group['test_accuracy'].mean():.2f} [" in line
+
+    answer = call(
+        tmp_path, *LENET, *("records", "--variant=heavy", "--purpose=final", "--csv=heavy.csv")
+    )
+    assert answer.returncode == 0, answer.stderr
+    written = pd.read_csv(tmp_path / "heavy.csv")
+    assert list(written.columns) == list(runs.columns)
+    assert written["test_accuracy"].tolist() == pytest.approx(
+        final.loc[final["variant"] == "heavy", "test_accuracy"].tolist()
+    )
+    answer = call(tmp_path, *LENET, "records", "--variant", "heavi")
+    assert (answer.returncode, "Did you mean 'heavy'?" in answer.stderr) == (2, True)
+
+    # One record as it was and one with another history: the second is to be found out.
+    held, changed = records.find(tmp_path / "results", purpose="final")[:2]
+    run = records.read(changed)
+    loss = run.history.val_loss[0]
+    assert loss is not None
+    history = run.history.model_copy(update={"val_loss": (loss + 0.5,)})
+    checked = tmp_path / "checked" / changed.relative_to(tmp_path / "results")
+    records.write(run.model_copy(update={"history": history}), checked)
+    shutil.copy(held, tmp_path / "checked" / held.relative_to(tmp_path / "results"))
+    answer = call(tmp_path, *LENET, "reproduce", "--results", "checked", "--sample", "2", "--quiet")
+    assert answer.returncode == 1
+    good, bad = sorted(answer.stdout.splitlines(), key=lambda line: "NOT" in line)
+    assert f"{held.name}: reproduced" in good
+    assert f"{changed.name}: NOT reproduced" in bad
+    assert f"recorded {loss + 0.5!r}, retrained {loss!r}" in bad
+    assert "1 of 2 runs came out otherwise" in answer.stderr

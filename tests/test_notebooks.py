@@ -1,0 +1,435 @@
+"""The notebooks run, in a batch and alone, and what is stored in them is what the records say."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+from examples import make_run, train_quickly
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from lenet_keras import notebooks, records
+from lenet_keras.recipe import InputError
+from lenet_keras.study import Study
+
+ROOT = Path(__file__).parent.parent
+COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMETERS = {
+    "dataset": "cifar10",
+    "epochs": 20,
+    "seeds": 5,
+    "results_dir": "../results",
+    "figures_dir": "../figures",
+    "executor": "local",
+}
+LENET = ("-m", "lenet_keras")
+REHEARSAL = ("-p", "dataset", "digits", "-p", "epochs", "1", "-p", "seeds", "2")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """No CIFAR-10 at hand and no network: Keras' cache is empty and the proxy is a closed port."""
+    nowhere = "http://127.0.0.1:9"
+    cut_off = {"KERAS_HOME": str(folder / "keras"), "PYTHONPATH": str(ROOT)}
+    cut_off |= {"HTTPS_PROXY": nowhere, "https_proxy": nowhere, "IPYTHONDIR": str(folder / "ipy")}
+    kept = {k: v for k, v in os.environ.items() if k.upper() not in ("LENET_DATA", "NO_PROXY")}
+    return kept | cut_off
+
+
+def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python <arguments>` in `folder` to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment(folder),
+        text=True,
+        capture_output=True,
+        timeout=550,
+        check=False,
+    )
+
+
+def write_notebook(path: Path, *sources: str, parameters: str = "seeds = 5") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[first, *map(new_code_cell, sources)]), path)
+
+
+def written(path: Path) -> str:
+    """Everything that the cells of an executed notebook printed."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# The committed notebooks
+
+
+@pytest.fixture(params=COMMITTED, ids=lambda path: path.stem)
+def committed(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def outputs(path: Path) -> list[dict[str, Any]]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
+def readable(output: dict[str, Any]) -> list[str]:
+    """The texts of one output, as far as a person or nbval reads them."""
+    data = output.get("data", {})
+    texts = [v for k, v in data.items() if k.startswith("text/") or k.endswith("json")]
+    return [str(text) for text in (*texts, output.get("text", ""))]
+
+
+def test_the_first_code_cell_declares_the_same_parameters_everywhere(committed: Path) -> None:
+    cells = nbformat.read(committed, as_version=4).cells
+    first = next(cell for cell in cells if cell.cell_type == "code")
+    assert first.metadata["tags"] == ["parameters"]
+    assert notebooks.declared(committed) == PARAMETERS
+
+
+def test_a_notebook_is_small(committed: Path) -> None:
+    assert committed.stat().st_size < 700_000
+    for output in outputs(committed):
+        for text in readable(output):
+            # The lines that a reader sees: of a table in HTML its rows.
+            assert (text.count("<tr") or text.count("\n")) < 200, text[:200]
+
+
+FORBIDDEN = {
+    "machine path": r"(?<![\w.:/~<-])/(?:home|Users|root|work|tmp|usr|opt)/[\w.]|[A-Z]:\\\\?Users",
+    "time stamp": r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\b\d\d:\d\d:\d\d\b",
+    "warning": r"(?i)\bwarning\b|\bstderr\b",
+    "address in memory": r" at 0x[0-9a-f]{6,}",
+}
+
+
+def test_no_output_names_a_machine_a_time_or_a_warning(committed: Path) -> None:
+    for output in outputs(committed):
+        assert output.get("name") != "stderr", output
+        assert output["output_type"] != "error", output
+        for text in readable(output):
+            for what, pattern in FORBIDDEN.items():
+                found = re.search(pattern, text)
+                assert found is None, f"{what}: {text[max(0, found.start() - 80) :][:200]}"
+
+
+def test_nothing_that_differs_between_two_executions_is_stored(committed: Path) -> None:
+    content = nbformat.read(committed, as_version=4)
+    for metadata in (content.metadata, *(cell.metadata for cell in content.cells)):
+        assert not {"papermill", "execution", "widgets"} & set(metadata)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("/home/" + "ada/x.py", "machine path"),
+        ("/ro" + "ot/.keras", "machine path"),
+        ("2026-11-23 19:00", "time stamp"),
+        ("UserWarning: x", None),
+        ("a warning: x", "warning"),
+        ("<Axes at 0x7f00aabbcc>", "address in memory"),
+        ("https://example.org/home/x, </div>, ../results, 12:30 h", None),
+    ],
+)
+def test_what_is_forbidden_is_recognised(text: str, what: str | None) -> None:
+    found = [name for name, pattern in FORBIDDEN.items() if re.search(pattern, text)]
+    assert found == ([what] if what else [])
+
+
+def functions(path: Path) -> list[str]:
+    """The functions that a notebook defines; lines for IPython alone are left out."""
+    names = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            python = re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", cell.source)
+            nodes = ast.walk(ast.parse(python))
+            names += [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
+    return names
+
+
+def test_no_helper_is_defined_twice() -> None:
+    names = [name for path in COMMITTED for name in functions(path)]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_each_technique_has_its_notebook_and_the_summary_is_last() -> None:
+    names = [notebooks.technique(path) for path in notebooks.find(ROOT / "notebooks")]
+    assert names[-1] == "summary"
+    for name in names[1:-1]:
+        assert (ROOT / "configs" / f"{name}.yaml").exists()
+
+
+# The batch
+
+
+def test_a_failed_notebook_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "notebooks"
+    write_notebook(folder / "99_summary.ipynb", "print('last', seeds)")
+    write_notebook(folder / "01_wrong.ipynb", "x = 1", "# of course\n1 / 0", "print('never')")
+    write_notebook(folder / "02_dead.ipynb", "import os; os._exit(1)")
+    write_notebook(folder / "10_right.ipynb", "print('here', seeds)")
+    answer = call(tmp_path, *LENET, "notebooks", "-p", "seeds", "3", "-o", "out/today", "--quiet")
+    assert answer.returncode == 1
+    assert "3 of 4" not in answer.stderr
+    assert "Error: 2 of 4 notebooks failed." in answer.stderr
+    assert "Traceback" not in answer.stderr
+    lines = answer.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        *["01_wrong", "02_dead", "10_right", "99_summary"]
+    ]
+    assert lines[0].endswith("in cell [4], '# of course': ZeroDivisionError: division by zero")
+    assert "its kernel died" in lines[1]
+    out = tmp_path / "out/today"
+    assert written(out / "10_right.ipynb") == "here 3\n"
+    assert written(out / "99_summary.ipynb") == "last 3\n"
+    assert "division by zero" in (out / "01_wrong.html").read_text()
+    assert "here 3" in (out / "10_right.html").read_text()
+
+
+def test_a_batch_writes_beside_itself_unless_told_otherwise(tmp_path: Path) -> None:
+    parameters = 'results_dir = "../results"\nfigures_dir = "../figures"\nepochs = 20\nseeds = 5'
+    path = tmp_path / "notebooks" / "01_one.ipynb"
+    write_notebook(path, "print(results_dir, figures_dir)", parameters=parameters)
+    for given, results, figures in (
+        ({"seeds": 3}, "../results", "../out/figures"),
+        ({"epochs": 3}, "../out/results", "../out/figures"),
+        ({"epochs": 3, "results_dir": "here", "figures_dir": "there"}, "here", "there"),
+    ):
+        (outcome,) = notebooks.execute([path], tmp_path / "out", given, progress=False)
+        assert outcome.error is None
+        assert written(outcome.notebook) == f"{results} {figures}\n"
+
+
+def test_notebooks_run_in_their_own_folder_and_find_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "notebooks" / "01_one.ipynb"
+    write_notebook(path, "import os; print(os.getcwd(), os.environ['LENET_DATA'])")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LENET_DATA", "data")
+    (outcome,) = notebooks.execute([Path("notebooks/01_one.ipynb")], Path("out"), progress=False)
+    assert outcome.error is None
+    assert written(outcome.notebook) == f"{tmp_path / 'notebooks'} {tmp_path / 'data'}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-p", "seed", "3"), "-p seed: no notebook has this parameter. Did you mean 'seeds'?"),
+        (("-p", "seeds", "three"), "-p seeds: found 'three'; 01_one.ipynb expects a value of type"),
+        (("-p", "seeds", "[3"), "-p seeds [3: the value cannot be read as YAML."),
+        (("--only", "won"), "--only won: there is no such notebook. Did you mean 'one'?"),
+        (("--in-place", "-p", "seeds", "3"), "--in-place: stores what the notebooks say"),
+    ],
+)
+def test_a_slip_is_explained_and_nothing_runs(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    write_notebook(tmp_path / "notebooks" / "01_one.ipynb")
+    before = files(tmp_path / "notebooks")
+    answer = call(tmp_path, *LENET, "notebooks", *arguments)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert not (tmp_path / "runs").exists()
+    assert files(tmp_path / "notebooks") == before
+
+
+def test_a_folder_without_notebooks_or_a_cell_of_parameters_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no notebooks"):
+        notebooks.find(tmp_path)
+    path = tmp_path / "01_one.ipynb"
+    nbformat.write(new_notebook(cells=[new_markdown_cell("seeds = 3")]), path)
+    with pytest.raises(InputError, match="has no cell tagged 'parameters'"):
+        notebooks.declared(path)
+    write_notebook(path, parameters="seeds = 2 + len('x')")
+    with pytest.raises(InputError, match="expected lines like seeds = 5"):
+        notebooks.declared(path)
+    path.write_text("{")
+    with pytest.raises(InputError, match="is no notebook"):
+        notebooks.declared(path)
+
+
+def test_outputs_stored_in_place_hold_no_time_and_a_failure_changes_nothing(tmp_path: Path) -> None:
+    good, bad = tmp_path / "01_good.ipynb", tmp_path / "02_bad.ipynb"
+    write_notebook(good, "print('x', seeds)")
+    write_notebook(bad, "1 / 0")
+    before = bad.read_bytes()
+    first, second = notebooks.refresh([good, bad], progress=False)
+    assert (first.error, "ZeroDivisionError" in str(second.error)) == (None, True)
+    assert written(good) == "x 5\n"
+    assert bad.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [good.name, bad.name]
+    test_nothing_that_differs_between_two_executions_is_stored(good)
+    stored = good.read_bytes()
+    list(notebooks.refresh([good], progress=False))
+    assert good.read_bytes() == stored
+
+
+# The guard
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Path:
+    """A copy of the summary notebook with one recorded technique, its outputs stored."""
+    shutil.copytree(
+        ROOT / "notebooks", tmp_path / "notebooks", ignore=lambda _, names: {*names} - KEPT
+    )
+    (tmp_path / "configs").mkdir()
+    shutil.copy(ROOT / "configs" / "normalization.yaml", tmp_path / "configs")
+    study = Study.from_yaml(tmp_path / "configs" / "normalization.yaml")
+    study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
+    answer = call(tmp_path, *LENET, "notebooks", "--in-place", "--quiet")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return tmp_path
+
+
+KEPT = {"99_summary.ipynb", "conftest.py"}
+
+
+def nbval(project: Path) -> subprocess.CompletedProcess[str]:
+    return call(project, "-m", "pytest", "--nbval", "-rs", "-p", "no:cacheprovider", "notebooks")
+
+
+def test_one_altered_record_turns_a_notebook_red(guarded: Path) -> None:
+    answer = nbval(guarded)
+    assert answer.returncode == 0, answer.stdout
+    path = next((guarded / "results" / "normalization").glob("batch-*/seed-3.json"))
+    run = records.read(path)
+    assert run.test is not None
+    better = run.test.model_copy(update={"accuracy": run.test.accuracy + 0.005})
+    path.unlink()
+    records.write(run.model_copy(update={"test": better}), path)  # with a digest that fits
+    answer = nbval(guarded)
+    assert answer.returncode == 1
+    assert "Cell outputs differ" in answer.stdout
+    path.write_text(path.read_text().replace('"status": "completed"', '"status": "diverged"'))
+    answer = nbval(guarded)
+    assert answer.returncode == 1
+    assert "was changed after it was written" in answer.stdout
+
+
+def test_the_guard_skips_images_without_cifar10_and_never_trains(guarded: Path) -> None:
+    source = "from lenet_keras.data import load_data; load_data('cifar10').name"
+    plain = 'results_dir = "../results"'
+    reads = 'import os; print(os.path.getsize("../configs/normalization.yaml") > 0)'
+    path = guarded / "notebooks" / "05_normalization.ipynb"
+    write_notebook(path, source, reads, parameters=plain)
+    content = nbformat.read(path, as_version=4)
+    content.cells[1].metadata["tags"] = ["needs-images"]
+    for number, cell in enumerate(content.cells, start=1):
+        cell.execution_count = number
+    content.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="True\n")]
+    nbformat.write(content, path)
+    answer = nbval(guarded)
+    assert answer.returncode == 0, answer.stdout
+    assert re.search(r"SKIPPED \[1\].*needs images: CIFAR-10 is not on this machine", answer.stdout)
+    next((guarded / "results" / "normalization").glob("batch-*/seed-3.json")).unlink()
+    answer = nbval(guarded)
+    assert answer.returncode == 1
+    assert "results lack 1 of its runs" in answer.stdout
+    write_notebook(path, source, parameters=plain)
+    answer = nbval(guarded)
+    assert re.search(r"SKIPPED \[2\].*no outputs to compare", answer.stdout)
+
+
+# Training in and for notebooks
+
+
+def test_a_technique_trains_live_in_its_notebook_and_the_summary_tables_it(tmp_path: Path) -> None:
+    only = ("--only", "schedule", "--only", "summary")
+    copy_project(tmp_path, "schedule")
+    answer = call(tmp_path, *LENET, "notebooks", *only, *REHEARSAL, "-o", "out", "--quiet")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    study = Study.from_yaml(ROOT / "configs" / "schedule.yaml").resized(2, 1, "digits")
+    runs = study.table(tmp_path / "out" / "results")
+    assert len(runs[runs["purpose"] == "final"]) == 2 * len(study.variants)
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "figures").exists()
+    page = (tmp_path / "out" / "99_summary.html").read_text()
+    assert "This is a rehearsal, not the study." in page
+    assert all(f"<td>{variant}</td>" in page for variant in study.variants)
+
+
+def copy_project(folder: Path, *techniques: str) -> None:
+    """The notebooks and technique files of these techniques, and the summary."""
+    (folder / "notebooks").mkdir()
+    (folder / "configs").mkdir()
+    for path in notebooks.find(ROOT / "notebooks", (*techniques, "summary")):
+        shutil.copy(path, folder / "notebooks")
+    for name in techniques:
+        shutil.copy(ROOT / "configs" / f"{name}.yaml", folder / "configs")
+    shutil.copy(ROOT / "README.md", folder)
+
+
+SMALL = """
+title: Momentum
+question: Does momentum help?
+base: {activation: relu, kernel_initializer: he_normal}
+baseline: plain
+variants: {plain: {}, heavy: {momentum: 0.9}}
+tuning: {learning_rates: [0.03, 0.1], epochs: 1, seeds: [1000]}
+seeds: 3
+epochs: 2
+"""
+
+
+def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
+    study = Study.model_validate({"name": "momentum", **yaml.safe_load(SMALL)})
+    committed = study.recipe("plain", 0.1)
+    records.write(
+        make_run(committed), tmp_path / f"results/momentum/plain-{committed.key}/seed-0.json"
+    )
+    before = files(tmp_path)
+
+    answer = call(tmp_path, *LENET, "everything", "--seeds", "2", "--epochs", "1", "--quiet")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    first, second, *_, last = answer.stdout.splitlines()
+    assert first.startswith("Dataset: digits")
+    assert "A rehearsal, not the study" in second
+    assert "Momentum: 8 runs, 8 of them trained now" in answer.stdout
+    page = tmp_path / "runs/rehearsal/notebooks/99_summary.html"
+    assert (last.split()[0], tmp_path / last.split()[1]) == ("Summary", page)
+    assert "1 of 1 technique completely recorded on digits" in page.read_text()
+    assert (tmp_path / "runs/rehearsal/figures/variants.svg").exists()
+
+    answer = call(tmp_path, *LENET, "everything", "--seeds", "2", "--epochs", "1", "--quiet")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "8 runs, 0 of them trained now" in answer.stdout
+    assert answer.stdout.count(": reproduced to the last digit") == 3
+    after = {name: content for name, content in files(tmp_path).items() if name in before}
+    assert after == before
+    new = {name.split("/")[0] for name in set(files(tmp_path)) - set(before)}
+    assert new <= {"runs", "ipy", "keras"}
+
+
+def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
+    study = Study.from_yaml(tmp_path / "configs" / "momentum.yaml")
+    study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
+    answer = call(tmp_path, *LENET, "report")
+    assert answer.returncode == 0, answer.stderr
+    assert "results filled in" in answer.stdout
+    drawn = files(tmp_path / "figures")
+    assert sorted(drawn) == sorted(
+        f"{name}.{kind}"
+        for name in ("techniques", "variants", "convergence")
+        for kind in ("png", "svg")
+    )
+    assert "| Momentum | plain |" in (tmp_path / "README.md").read_text()
+    answer = call(tmp_path, *LENET, "report")
+    assert "as it was" in answer.stdout
+    assert files(tmp_path / "figures") == drawn

@@ -1,0 +1,126 @@
+"""Batches depend on the seed alone, and each augmentation does what it says."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from lenet_keras.backend import tf
+from lenet_keras.data import load_data
+from lenet_keras.pipeline import (
+    cutout,
+    flip,
+    minibatch_indices,
+    normalisation,
+    shift,
+    training_batches,
+)
+from lenet_keras.recipe import InputError, Recipe
+
+DIGITS = load_data("digits")
+ALL = {"augmentation": "flip,shift,cutout,mixup", "dataset": "digits", "epochs": 1}
+
+
+def all_batches(recipe: Recipe, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    return list(training_batches(DIGITS, recipe, seed).dataset.as_numpy_iterator())
+
+
+@given(st.integers(5, 60), st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**20))
+def test_every_epoch_is_a_permutation_and_a_longer_run_begins_like_a_shorter(
+    images, batch_size, epochs, seed
+):
+    indices = minibatch_indices(images, batch_size, epochs, seed)
+    steps = images // batch_size
+    assert indices.shape == (epochs * steps, batch_size)
+    for epoch in indices.reshape(epochs, -1):
+        assert len(set(epoch.tolist())) == steps * batch_size
+        assert epoch.min() >= 0
+        assert epoch.max() < images
+    longer = minibatch_indices(images, batch_size, epochs + 1, seed)
+    np.testing.assert_array_equal(longer[: len(indices)], indices)
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
+    recipe = Recipe(**ALL)
+    first, again, other = (all_batches(recipe, seed) for seed in (1, 1, 2))
+    for (x, y), (again_x, again_y) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(x, again_x)
+        np.testing.assert_array_equal(y, again_y)
+    assert not np.array_equal(first[0][0], other[0][0])
+
+
+def test_paired_variants_see_the_same_images_in_the_same_order():
+    plain = training_batches(DIGITS, Recipe(dataset="digits"), 4)
+    tuned = training_batches(DIGITS, Recipe(dataset="digits", optimizer="adam"), 4)
+    other = training_batches(DIGITS, Recipe(dataset="digits"), 5)
+    assert plain.digest == tuned.digest
+    assert plain.digest != other.digest
+
+
+def test_plain_batches_are_the_chosen_images_normalised():
+    recipe = Recipe(dataset="digits", epochs=1, batch_size=50)
+    indices = minibatch_indices(len(DIGITS.train.labels), 50, 1, seed=3)
+    x, y = all_batches(recipe, seed=3)[1]
+    images = (DIGITS.train.images[indices[1]] - DIGITS.mean) / DIGITS.deviation
+    np.testing.assert_allclose(x, images, atol=1e-5)
+    np.testing.assert_array_equal(y.argmax(1), DIGITS.train.labels[indices[1]])
+
+
+def test_the_training_split_has_mean_0_and_deviation_1():
+    x = np.asarray(normalisation(DIGITS)(DIGITS.train.images), np.float64)
+    np.testing.assert_allclose(x.mean((0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(x.std((0, 1, 2)), 1, atol=1e-4)
+
+
+IMAGES = arrays.arrays(np.uint8, (3, 32, 32, 3), elements=st.integers(0, 255), fill=st.just(7))
+
+
+@given(IMAGES, st.lists(st.booleans(), min_size=3, max_size=3))
+@settings(deadline=None, max_examples=20)
+def test_flip_mirrors_only_the_chosen(images, chosen):
+    flipped = np.asarray(flip(tf.constant(images), tf.constant(chosen)))
+    for before, after, mirrored in zip(images, flipped, chosen, strict=True):
+        np.testing.assert_array_equal(after, before[:, ::-1] if mirrored else before)
+
+
+@given(IMAGES, st.lists(st.integers(-4, 4), min_size=6, max_size=6))
+@settings(deadline=None, max_examples=20)
+def test_shift_is_a_crop_of_the_reflected_image(images, moves):
+    down, right = moves[:3], moves[3:]
+    shifted = np.asarray(shift(tf.constant(images), tf.constant(down), tf.constant(right)))
+    for before, after, dy, dx in zip(images, shifted, down, right, strict=True):
+        padded = np.pad(before, ((4, 4), (4, 4), (0, 0)), mode="reflect")
+        np.testing.assert_array_equal(after, padded[4 - dy : 36 - dy, 4 - dx : 36 - dx])
+
+
+def test_cutout_blanks_one_square_and_nothing_else():
+    images = tf.ones((3, 32, 32, 3))
+    cut = np.asarray(cutout(images, tf.constant([0.5, 0, 0.999]), tf.constant([0.5, 0, 0.5]), 8))
+    assert (cut[0, 12:20, 12:20] == 0).all()
+    assert [int((image == 0).sum()) // 3 for image in cut] == [64, 16, 40]
+
+
+def test_mixup_mixes_images_and_labels_alike():
+    recipe = Recipe(dataset="digits", epochs=1, batch_size=50, augmentation="mixup", mixup_alpha=1)
+    plain = all_batches(recipe.replace(augmentation=[], mixup_alpha=0.2), seed=0)
+    mixed = all_batches(recipe, seed=0)
+    (x, y), (mixed_x, mixed_y) = plain[3], mixed[3]
+    label = next(i for i in range(50) if y[i].argmax() != y[-1 - i].argmax())
+    weight = mixed_y[label][y[label].argmax()]
+    assert 0 < weight < 1
+    np.testing.assert_allclose(mixed_x, weight * x + (1 - weight) * x[::-1], atol=1e-5)
+    np.testing.assert_allclose(mixed_y.sum(1), 1, atol=1e-6)
+
+
+def test_augmentations_really_change_about_as_many_images_as_they_should():
+    recipe = Recipe(dataset="digits", epochs=1, batch_size=100)
+    plain = np.concatenate([x for x, _ in all_batches(recipe, 0)])
+    flipped = np.concatenate([x for x, _ in all_batches(recipe.replace(augmentation="flip"), 0)])
+    changed = (plain != flipped).any(axis=(1, 2, 3)).mean()
+    assert changed == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_batch_larger_than_the_training_split_is_refused():
+    with pytest.raises(InputError, match=r"batch_size: found 9999; digits has \d+ training images"):
+        training_batches(DIGITS, Recipe(dataset="digits", batch_size=9999), 0)

@@ -1,0 +1,137 @@
+"""A recipe is validated, and its key is the same everywhere and for ever."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_keras.recipe import InputError, Recipe, make_recipe, read_recipe, read_yaml
+
+# Keys as they were first recorded. A change here orphans every committed record.
+RECORDED_KEYS = {
+    "44136fa355": {},
+    "f443443ad9": {"optimizer": "adam", "learning_rate": 0.001},
+    "c0b4fb12ee": {"augmentation": ["flip", "shift"], "schedule": "cosine"},
+    "69e4842beb": {"dataset": "digits", "epochs": 2, "nesterov": True, "momentum": 0.9},
+}
+
+
+@pytest.mark.parametrize(("key", "fields"), RECORDED_KEYS.items())
+def test_keys_stay_as_recorded(key, fields):
+    assert Recipe(**fields).key == key
+
+
+def test_a_key_is_the_same_in_another_process():
+    program = "from lenet_keras.recipe import Recipe; print(Recipe(optimizer='adam').key)"
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == Recipe(optimizer="adam").key
+
+
+def test_a_field_added_with_a_default_changes_no_key():
+    class Later(Recipe):
+        weight_averaging: bool = False
+
+    assert Later(optimizer="adam").key == Recipe(optimizer="adam").key
+    assert Later(weight_averaging=True).key != Recipe().key
+
+
+@given(st.data())
+def test_every_field_is_in_the_key(data):
+    others = {
+        "dataset": "digits",
+        "augmentation": ["flip"],
+        "activation": "relu",
+        "pooling": "max",
+        "kernel_initializer": "he_normal",
+        "normalization": "batch",
+        "dropout": 0.5,
+        "l1": 1e-4,
+        "l2": 1e-4,
+        "label_smoothing": 0.1,
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
+        "schedule": "cosine",
+        "batch_size": 64,
+        "epochs": 5,
+        "early_stopping": 3,
+        "dtype_policy": "mixed_bfloat16",
+    }
+    field = data.draw(st.sampled_from(sorted(others)))
+    assert Recipe(**{field: others[field]}).key != Recipe().key
+
+
+def test_order_and_spelling_do_not_change_a_key():
+    assert Recipe(augmentation="shift, flip").key == Recipe(augmentation=["flip", "shift"]).key
+    assert Recipe(augmentation="none").key == Recipe().key
+    assert Recipe(learning_rate="1e-3").key == Recipe(learning_rate=0.001).key
+
+
+BAD = [
+    (
+        {"learnign_rate": 0.1},
+        ["learnign_rate", "Did you mean 'learning_rate'?", "Allowed: dataset"],
+    ),
+    ({"learning_rate": -1}, ["learning_rate", "found -1", "greater than 0"]),
+    ({"learning_rate": "fast"}, ["learning_rate", "found 'fast'", "number"]),
+    ({"learning_rate": float("nan")}, ["learning_rate", "finite"]),
+    ({"epochs": 0}, ["epochs", "found 0", "greater than or equal to 1"]),
+    ({"epochs": 2.5}, ["epochs", "found 2.5", "integer"]),
+    ({"epochs": True}, ["epochs", "found True"]),
+    ({"optimizer": "adamm"}, ["optimizer", "found 'adamm'", "'lion'", "Did you mean 'adam'?"]),
+    ({"augmentation": ["flp"]}, ["augmentation", "found 'flp'", "Did you mean 'flip'?"]),
+    ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "no effect", "'sgd'"]),
+    ({"nesterov": True}, ["nesterov", "momentum"]),
+    ({"shift_pixels": 2}, ["shift_pixels", "'shift'"]),
+]
+
+
+@pytest.mark.parametrize(("fields", "parts"), BAD, ids=[str(fields) for fields, _ in BAD])
+def test_a_bad_field_is_answered_with_what_where_and_the_nearest_name(fields, parts):
+    with pytest.raises(InputError) as error:
+        make_recipe(fields, where="my.yaml")
+    for part in ["my.yaml", *parts]:
+        assert part in str(error.value)
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(InputError) as error:
+        make_recipe({"epochs": 0, "optimizer": "none", "colour": 1}, where="my.yaml")
+    assert all(name in str(error.value) for name in ("epochs", "optimizer", "colour"))
+
+
+def test_the_file_or_the_assignment_is_blamed(tmp_path: Path):
+    path = tmp_path / "my.yaml"
+    path.write_text("epochs: 3\n")
+    assert read_recipe(path, ["learning_rate=1e-3"]) == Recipe(epochs=3, learning_rate=0.001)
+    with pytest.raises(InputError, match="--set"):
+        read_recipe(path, ["epochs=0"])
+    with pytest.raises(InputError, match="field=value"):
+        read_recipe(path, ["epochs"])
+    path.write_text("epochs: 0\n")
+    with pytest.raises(InputError, match=r"my\.yaml"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 3\nepochs: 4\n", "line 2.*'epochs' is given twice"),
+        ("- epochs\n", "expected 'field: value'"),
+        ("epochs: [3\n", "line"),
+        ("epochs: \xff", "UTF-8"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "my.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=message):
+        read_yaml(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_yaml(tmp_path / "missing.yaml")

@@ -1,0 +1,84 @@
+"""What a reader is told follows the tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lenet_keras import report, stats
+
+
+def runs() -> pd.DataFrame:
+    """Baseline at 50 %, one variant 10 points above, one as far below, one that wavers."""
+    random = np.random.default_rng(0)
+    rows = []
+    for variant, level, spread in (
+        ("base", 0.5, 0.004),
+        ("worse", 0.4, 0.004),
+        ("better", 0.6, 0.004),
+        ("wavering", 0.51, 0.05),
+    ):
+        for seed in range(5):
+            accuracy = level + spread * random.standard_normal()
+            rows.append(
+                {
+                    "variant": variant,
+                    "purpose": "final",
+                    "seed": seed,
+                    "status": "completed",
+                    "learning_rate": 0.1,
+                    "train_accuracy": accuracy + 0.1,
+                    "val_accuracy": accuracy,
+                    "test_accuracy": accuracy,
+                    "seconds": 2.0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def history(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table.assign(epoch=epoch) for epoch in (1, 2)])
+
+
+def test_results_are_ordered_and_written_for_people() -> None:
+    table = report.results(runs(), history(runs()), "base", [0.55])
+    assert (table.index[0], table.index[-1]) == ("better", "worse")
+    assert table["epochs to 55%"]["better"] == "1"
+    assert table["epochs to 55%"]["base"] == "not reached"
+    assert table["difference (points)"]["base"] == ""
+    assert table["difference (points)"]["worse"].startswith("−")
+    assert table["gap (points)"].tolist() == ["10.0"] * 4
+    mean = 100 * runs().query("variant == 'better'")["test_accuracy"].mean()
+    assert table["test accuracy (%)"]["better"].startswith(f"{mean:.1f}\N{NO-BREAK SPACE}[")
+
+
+def test_verdicts_follow_the_corrected_p() -> None:
+    better, worse, undecided = report.verdicts(stats.compare(runs(), "base"), "base").splitlines()
+    assert "Better" in better
+    assert "better (+" in better
+    assert "worse (−" in worse
+    assert "wavering" in undecided
+    assert "wavering" not in better + worse
+
+
+def test_a_difference_without_a_number_is_undecided() -> None:
+    table = runs()
+    table.loc[(table["variant"] == "better") & (table["seed"] == 1), "test_accuracy"] = np.nan
+    lines = report.verdicts(stats.compare(table, "base"), "base").splitlines()
+    assert lines[0].endswith("no variant.")
+    assert "better (unknown)" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [([], "none"), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],
+)
+def test_names_are_listed_as_in_a_sentence(names: list[str], sentence: str) -> None:
+    assert report.listed(names) == sentence
+
+
+def test_numbers_are_rounded_and_signed() -> None:
+    assert report.points(0.0123) == "+1.2"
+    assert report.points(-0.0123, -0.02, 0.001) == "−1.2 [−2.0, +0.1]".replace(
+        " ", "\N{NO-BREAK SPACE}"
+    )
+    assert (report.p_value(0.0004), report.p_value(0.0456)) == ("< 0.001", "0.046")

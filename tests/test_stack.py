@@ -1,0 +1,190 @@
+"""A member of a stack is what its recipe gives alone, in less time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lenet_keras.backend import tf
+from lenet_keras.data import load_data
+from lenet_keras.model import lenet5
+from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.stack import Stack, group_for_stacking, grouped_convolution, one_by_one
+from lenet_keras.training import train, train_stack
+
+DIGITS = load_data("digits")
+# One epoch is 20 steps.
+BASE = Recipe(dataset="digits", epochs=1, batch_size=59, kernel_initializer="glorot_uniform")
+
+
+def weights_after(recipes: list[Recipe], seed: int = 3) -> list[list[np.ndarray]]:
+    """Each member's weights after one epoch in a stack."""
+    stack = Stack(recipes, seed)
+    train_stack(recipes, seed, DIGITS, stack=stack, verbose=0)
+    return [stack.member(i).get_weights() for i in range(len(recipes))]
+
+
+def lone_weights(recipe: Recipe, seed: int = 3) -> list[np.ndarray]:
+    model = lenet5(recipe, seed)
+    train(recipe, seed, DIGITS, model=model, verbose=0)
+    return model.get_weights()
+
+
+def distance(some: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """The largest relative difference over the weight arrays.
+
+    A bias before batch normalisation has no effect and stays at rounding noise around 0, of which
+    no relative difference can be asked: hence the floor.
+    """
+    return max(
+        np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-3)
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+STACKS = {
+    "sgd": [{"learning_rate": 0.05}, {"learning_rate": 0.2, "l2": 1e-3}],
+    "momentum": [{"momentum": 0.9}, {"momentum": 0.5, "learning_rate": 0.02, "l1": 1e-4}, {}],
+    "nesterov": [{"momentum": 0.9, "nesterov": True}, {"momentum": 0.5, "nesterov": True}],
+    "adam": [
+        {"optimizer": "adam", "learning_rate": 1e-3},
+        {"optimizer": "adam", "learning_rate": 3e-3, "label_smoothing": 0.1},
+    ],
+    "rmsprop": [
+        {"optimizer": "rmsprop", "learning_rate": 1e-3, "schedule": "cosine"},
+        {"optimizer": "rmsprop", "learning_rate": 3e-4, "weight_decay": 0.1},
+    ],
+    "adamw": [
+        {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1},
+        {"optimizer": "adamw", "learning_rate": 3e-3},
+    ],
+    "nadam": [{"optimizer": "nadam", "learning_rate": r} for r in (1e-3, 2e-3)],
+    "adagrad": [{"optimizer": "adagrad", "learning_rate": r} for r in (1e-2, 2e-2)],
+    "lion": [{"optimizer": "lion", "learning_rate": r} for r in (1e-5, 2e-5)],
+    "max pooling, augmented": [
+        {"pooling": "max", "activation": "relu", "augmentation": "flip,shift", "learning_rate": r}
+        for r in (0.05, 0.1)
+    ],
+    "activations and poolings": [
+        {"activation": "tanh"},
+        {"activation": "silu"},
+        {"activation": "silu", "pooling": "max"},
+        {"activation": "scaled_tanh", "pooling": "max"},
+    ],
+    "batch": [{"normalization": "batch", "learning_rate": r} for r in (0.005, 0.01)],
+    "layer": [{"normalization": "layer", "learning_rate": r} for r in (0.02, 0.1)],
+    "group": [{"normalization": "group", "learning_rate": r} for r in (0.02, 0.1)],
+    "initializer": [{"kernel_initializer": k} for k in ("zeros", "he_normal", "lecun_uniform")],
+}
+
+
+@pytest.mark.parametrize("changes", STACKS.values(), ids=STACKS.keys())
+def test_a_member_equals_its_lone_run_after_twenty_steps(changes):
+    recipes = [BASE.replace(**fields) for fields in changes]
+    assert len(DIGITS.train.labels) // BASE.batch_size == 20
+    for recipe, member in zip(recipes, weights_after(recipes), strict=True):
+        assert distance(lone_weights(recipe), member) < 1e-4
+
+
+def test_a_member_does_not_depend_on_its_neighbours():
+    recipe = BASE.replace(optimizer="adam", learning_rate=1e-3)
+    others = [recipe.replace(learning_rate=r) for r in (1e-4, 3e-3)]
+    diverging = recipe.replace(learning_rate=1e30)
+    (with_two, *_) = weights_after([recipe, *others])
+    (_, with_a_diverging_one) = weights_after([diverging, recipe])
+    assert distance(with_two, with_a_diverging_one) < 1e-5
+
+
+def test_stacked_runs_are_recorded_like_lone_ones():
+    base = BASE.replace(activation="relu", epochs=2)
+    recipes = [base.replace(learning_rate=r) for r in (0.05, 1e30)]
+    run, diverged = train_stack(recipes, 0, DIGITS, verbose=0)
+    lone = train(recipes[0], 0, DIGITS, verbose=0)
+    assert run.history.loss == pytest.approx(lone.history.loss, rel=1e-5)
+    assert run.history.accuracy == pytest.approx(lone.history.accuracy, abs=2e-3)
+    assert run.history.learning_rate == pytest.approx(lone.history.learning_rate)
+    assert run.test.loss == pytest.approx(lone.test.loss, rel=1e-5)
+    assert run.provenance.batches_digest == lone.provenance.batches_digest
+    assert run.provenance.stack == tuple(recipes)
+    assert not lone.provenance.stack
+    assert diverged.status == "diverged"
+    assert len(diverged.history.loss) == 1
+    assert run.status == "completed"
+    assert len(run.history.loss) == 2
+
+
+def test_dropout_leaves_each_member_its_own_share():
+    recipes = [BASE.replace(dropout=rate) for rate in (0.75, 0.0, 0.25)]  # the first drops
+    stack = Stack(recipes, 0)
+    for recipe, start in zip(recipes, map(stack.member, range(3)), strict=True):
+        assert distance(lenet5(recipe, 0).get_weights(), start.get_weights()) == 0
+    x = np.ones((3, 4000, 84), np.float32)
+    dropped = np.asarray(stack._dropped(x, training=True))
+    np.testing.assert_allclose((dropped == 0).mean((1, 2)), [0.75, 0, 0.25], atol=0.01)
+    np.testing.assert_allclose(dropped.mean((1, 2)), 1, atol=0.02)
+    assert np.array_equal(stack._dropped(x, training=False), x)
+
+
+@given(st.lists(st.sampled_from(["sgd", "adam", "stop"]), max_size=30), st.integers(1, 9))
+@settings(deadline=None)
+def test_grouping_keeps_every_recipe_once_and_mixes_nothing(kinds, size):
+    recipes = [
+        BASE.replace(learning_rate=0.01 * (i + 1), early_stopping=3)
+        if kind == "stop"
+        else BASE.replace(learning_rate=0.01 * (i + 1), optimizer=kind)
+        for i, kind in enumerate(kinds)
+    ]
+    groups = group_for_stacking(recipes, size)
+    assert sorted(r.key for g in groups for r in g) == sorted(r.key for r in recipes)
+    for group in groups:
+        assert len(group) <= size
+        assert len({r.optimizer for r in group}) == 1
+        assert len(group) == 1 or not group[0].early_stopping
+    alone = sum(len(g) < size for g in groups if not g[0].early_stopping)
+    assert alone <= len({k for k in kinds if k != "stop"})  # at most one unfilled group a kind
+
+
+def test_recipes_that_cannot_stand_side_by_side_are_refused_by_name():
+    with pytest.raises(InputError, match="optimizer"):
+        Stack([BASE, BASE.replace(optimizer="adam")], 0)
+
+
+def test_one_by_one_is_the_grouped_convolution_gradients_included():
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(size=(2, 9, 9, 6)), tf.float32)
+    kernel = tf.constant(random.normal(size=(5, 5, 2, 12)), tf.float32)
+    upstream = tf.constant(random.normal(size=(2, 5, 5, 12)), tf.float32)
+    results = []
+    for convolve in (one_by_one, grouped_convolution()):
+        with tf.GradientTape() as tape:
+            tape.watch((x, kernel))
+            y = convolve(x, kernel)
+        results.append([y, *tape.gradient(y, (x, kernel), upstream)])
+    for loop, grouped in zip(*results, strict=True):
+        np.testing.assert_allclose(loop, grouped, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_without_onednn_the_probe_falls_back_and_results_stay_right():
+    program = """
+import numpy as np
+from lenet_keras.stack import grouped_convolution, one_by_one
+assert grouped_convolution() is one_by_one
+from tests.test_stack import BASE, distance, lone_weights, weights_after
+recipes = [BASE.replace(learning_rate=r) for r in (0.05, 0.2)]
+print(max(distance(lone_weights(r), w) for r, w in zip(recipes, weights_after(recipes))))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 1e-4

@@ -1,0 +1,591 @@
+"""Statistics against worked examples from their sources, against simulation, and against laws."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special
+from scipy import stats as scipy_stats
+from sklearn.metrics import log_loss
+
+from lenet_keras import stats
+from lenet_keras.recipe import InputError
+
+# Extra hours of sleep under two drugs, ten patients: Student (1908); R's data set `sleep`, whose
+# help page computes the paired t-test t = -4.0621, df = 9, p = 0.002833 of drug 1 against 2, and
+# the 95 % interval -2.4598858 to -0.7001142.
+DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+DRUG_2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+
+# Weeks in remission: Freireich et al. (1963), as in Cox (1972) and Klein & Moeschberger (2003),
+# whose Kaplan-Meier medians are 23 weeks under 6-MP and 8 under placebo.
+MERCAPTOPURINE = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
+RELAPSED = [1, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
+
+STUDIES = 2000
+
+accuracies = st.integers(0, 10_000).map(lambda correct: correct / 10_000)
+probability = st.floats(0, 1)
+
+
+@pytest.fixture(autouse=True)
+def _no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def run_table(accuracy: dict[str, dict[int, float]], **columns: object) -> pd.DataFrame:
+    """A run table with the test accuracies `accuracy[variant][seed]`."""
+    rows = [
+        {
+            "study": "optimization",
+            "variant": variant,
+            "purpose": "final",
+            "seed": seed,
+            "key": f"{variant}0",
+            "status": "completed",
+            "dataset": "cifar10",
+            "learning_rate": 0.1,
+            "train_accuracy": value + 0.2,
+            "val_accuracy": value + 0.01,
+            "test_accuracy": value,
+            "test_loss": 1.0 - value,
+            "seconds": 2.0**seed,
+        }
+        for variant, values in accuracy.items()
+        for seed, value in values.items()
+    ]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def epoch_table(curves: dict[tuple[str, int], list[float]]) -> pd.DataFrame:
+    """An epoch table with the validation accuracies `curves[variant, seed]`."""
+    return pd.DataFrame(
+        [
+            {"variant": v, "purpose": "final", "seed": s, "epoch": e, "val_accuracy": value}
+            for (v, s), curve in curves.items()
+            for e, value in enumerate(curve, start=1)
+        ]
+    )
+
+
+SLEEP = {"one": dict(enumerate(DRUG_1)), "two": dict(enumerate(DRUG_2))}
+CURVES = {
+    ("sgd", 0): [0.3, 0.5, 0.6, 0.7],
+    ("sgd", 1): [0.3, 0.4, 0.55, 0.5],
+    ("sgd", 2): [0.3, 0.4, 0.45, 0.5],
+    ("adam", 0): [0.6, 0.7, 0.7, 0.7],
+    ("adam", 1): [0.1],
+    ("adam", 2): [0.1],
+}
+
+
+# intervals and paired differences
+
+
+def test_interval_of_students_sleep_data() -> None:
+    interval = stats.mean_interval(np.subtract(DRUG_2, DRUG_1))
+    assert interval.n == 10
+    assert interval[1:] == pytest.approx((1.58, 0.7001142, 2.4598858), abs=5e-8)
+
+
+def test_paired_difference_of_students_sleep_data() -> None:
+    paired = stats.paired_difference(DRUG_2, DRUG_1)
+    assert paired.n == 10
+    assert paired[1:4] == pytest.approx((1.58, 0.7001142, 2.4598858), abs=5e-8)
+    assert paired.p == pytest.approx(0.002833, abs=5e-7)
+
+
+def test_wider_confidence_widens_the_interval() -> None:
+    usual, wide = stats.mean_interval(DRUG_1), stats.mean_interval(DRUG_1, 0.99)
+    assert wide.low < usual.low < usual.mean < usual.high < wide.high
+
+
+@pytest.mark.parametrize("values", [[], [0.5]])
+def test_interval_needs_two_seeds(values: list[float]) -> None:
+    message = f"an interval needs at least 2 seeds; found {len(values)}"
+    with pytest.raises(InputError, match=message):
+        stats.mean_interval(values)
+    with pytest.raises(InputError, match=message):
+        stats.paired_difference(values, values)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95])
+def test_confidence_is_a_fraction(confidence: float) -> None:
+    with pytest.raises(InputError, match="above 0 and below 1"):
+        stats.mean_interval(DRUG_1, confidence)
+
+
+def test_pairs_must_match() -> None:
+    with pytest.raises(InputError, match="3 values and 2 of the baseline"):
+        stats.paired_difference([1, 2, 3], [1, 2])
+
+
+def test_equal_values_give_a_point() -> None:
+    assert stats.mean_interval([0.1] * 5) == pytest.approx((5, 0.1, 0.1, 0.1))
+
+
+def test_no_difference_in_any_pair() -> None:
+    assert stats.paired_difference([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]) == (3, 0, 0, 0, 1)
+
+
+def test_one_difference_in_every_pair_leaves_the_t_test_without_an_answer() -> None:
+    # 0.3 - 0.1 and 0.4 - 0.2 differ in the last bit; that is no spread.
+    paired = stats.paired_difference([0.3, 0.4, 0.5], [0.1, 0.2, 0.3])
+    assert paired.difference == pytest.approx(0.2)
+    assert np.isnan([paired.low, paired.high, paired.p]).all()
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, None])
+def test_a_value_that_is_not_finite_is_never_dropped(missing: float | None) -> None:
+    assert np.isnan(stats.mean_interval([0.5, 0.6, missing])[1:]).all()
+    assert np.isnan(stats.paired_difference([0.5, 0.6, missing], [0.4, 0.5, 0.6])[1:]).all()
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_95_percent_intervals_hold_the_truth_in_93_to_97_percent(seeds: int) -> None:
+    random = np.random.default_rng(seeds)
+    # Accuracies come rounded to one of 10,000 test images.
+    studies = random.normal(0.6, 0.005, (STUDIES, seeds)).round(4)
+    intervals = [stats.mean_interval(study) for study in studies]
+    covered = np.mean([low <= 0.6 <= high for _, _, low, high in intervals])
+    assert 0.93 <= covered <= 0.97
+
+
+def test_95_percent_paired_intervals_hold_the_truth_and_pairing_narrows_them() -> None:
+    random = np.random.default_rng(1)
+    shared = random.normal(0, 0.01, (STUDIES, 5))  # what a seed does to both variants
+    baseline = 0.60 + shared + random.normal(0, 0.003, (STUDIES, 5))
+    variant = 0.62 + shared + random.normal(0, 0.003, (STUDIES, 5))
+    paired = [stats.paired_difference(v, b) for v, b in zip(variant, baseline, strict=True)]
+    covered = np.mean([pair.low <= 0.02 <= pair.high for pair in paired])
+    assert 0.93 <= covered <= 0.97
+    for pair in paired:  # the interval leaves out 0 exactly where the test rejects
+        assert (pair.p < 0.05) == (not pair.low <= 0 <= pair.high)
+    unpaired = scipy_stats.ttest_ind(variant, baseline, axis=1).confidence_interval()
+    assert np.mean([p.high - p.low for p in paired]) < 0.7 * np.mean(unpaired.high - unpaired.low)
+
+
+# several comparisons
+
+
+def test_holm_of_a_published_example() -> None:
+    # The example in the documentation of pingouin.holm.
+    adjusted = stats.holm([0.50, 0.003, 0.32, 0.054, 0.0003])
+    assert adjusted == pytest.approx([0.64, 0.012, 0.64, 0.162, 0.0015])
+
+
+def test_holm_counts_a_test_without_an_answer() -> None:
+    adjusted = stats.holm([0.01, np.nan, 0.04])
+    assert adjusted == pytest.approx([0.03, np.nan, 0.08], nan_ok=True)
+
+
+def test_holm_of_nothing_and_of_no_probability() -> None:
+    assert stats.holm([]).size == 0
+    with pytest.raises(InputError, match="between 0 and 1"):
+        stats.holm([0.5, 1.5])
+
+
+@given(st.lists(probability, min_size=1, max_size=12), st.randoms())
+def test_holm_laws(p_values: list[float], random) -> None:
+    adjusted = stats.holm(p_values)
+    assert (adjusted >= p_values).all()
+    assert (adjusted <= 1).all()
+    assert (np.diff(adjusted[np.argsort(p_values)]) >= 0).all()
+    assert adjusted.min() == min(1, len(p_values) * min(p_values))
+    order = random.sample(range(len(p_values)), len(p_values))
+    shuffled = stats.holm(np.asarray(p_values)[order])
+    assert sorted(shuffled) == sorted(adjusted)
+
+
+def test_holm_keeps_the_family_wise_error_within_5_percent() -> None:
+    random = np.random.default_rng(2)
+    baseline = random.normal(0, 1, (STUDIES, 1, 5))
+    effect = np.array([4.0, 4.0, 0, 0, 0, 0, 0])[:, None]  # two variants truly differ
+    variants = baseline + effect + random.normal(0, 1, (STUDIES, 7, 5))
+    p_values = scipy_stats.ttest_rel(variants, np.broadcast_to(baseline, variants.shape), axis=2)[1]
+    adjusted = np.array([stats.holm(p) for p in p_values])
+    null = slice(2, None)
+    assert (p_values[:, null] <= 0.05).any(axis=1).mean() > 0.15  # what the correction is for
+    assert (adjusted[:, null] <= 0.05).any(axis=1).mean() <= 0.05
+    bonferroni = np.minimum(1, 7 * p_values)
+    assert (adjusted <= 0.05)[:, :2].sum() > (bonferroni <= 0.05)[:, :2].sum()
+
+
+# the table of one technique
+
+
+def test_compare_reproduces_the_worked_example() -> None:
+    one, two = stats.compare(run_table(SLEEP), "one").to_dict("records")
+    assert (two["variant"], two["n"], two["pairs"]) == ("two", 10, 10)
+    assert two["mean"] == pytest.approx(2.33)
+    assert two["difference"] == pytest.approx(1.58)
+    assert two["difference_low"] == pytest.approx(0.7001142, abs=5e-8)
+    assert two["difference_high"] == pytest.approx(2.4598858, abs=5e-8)
+    assert two["p"] == two["p_holm"] == pytest.approx(0.002833, abs=5e-7)
+    assert one["mean"] == pytest.approx(0.75)
+    assert np.isnan([one["difference"], one["p"], one["p_holm"]]).all()
+
+
+def test_compare_corrects_among_the_variants_and_leaves_tuning_out() -> None:
+    random = np.random.default_rng(3)
+    draws = {name: dict(enumerate(random.normal(size=5))) for name in "abcd"}
+    runs = run_table(draws)
+    tuning = runs.assign(purpose="tuning", test_accuracy=np.nan, seed=1000)
+    table = stats.compare(pd.concat([runs, tuning]), "b").set_index("variant")
+    others = table.loc[["a", "c", "d"]]
+    assert others["p_holm"].tolist() == stats.holm(others["p"]).tolist()
+    assert np.isnan(table.loc["b", "p_holm"])
+    assert table["n"].tolist() == [5] * 4
+
+
+def test_compare_pairs_by_seed_and_says_how_many() -> None:
+    runs = run_table({"sgd": {0: 0.1, 1: 0.2, 2: 0.3}, "adam": {3: 0.9, 2: 0.35, 1: 0.24, 0: 0.16}})
+    adam = stats.compare(runs, "sgd").set_index("variant").loc["adam"]
+    assert (adam["n"], adam["pairs"]) == (4, 3)
+    assert adam["difference"] == pytest.approx(0.05)
+
+
+def test_compare_keeps_a_diverged_run() -> None:
+    runs = run_table({"sgd": {0: 0.6, 1: 0.5}, "adam": {0: 0.7, 1: 0.1}})
+    diverged = (runs["variant"] == "adam") & (runs["seed"] == 1)
+    runs = runs.assign(test_loss=runs["test_loss"].astype(object).where(~diverged, None))
+    by_accuracy = stats.compare(runs, "sgd").set_index("variant")
+    assert by_accuracy.loc["adam", "mean"] == pytest.approx(0.4)
+    by_loss = stats.compare(runs, "sgd", "test_loss").set_index("variant")
+    assert by_loss.loc["adam", "n"] == 2
+    assert by_loss.loc["adam", ["mean", "low", "high", "difference", "p_holm"]].isna().all()
+    assert by_loss.loc["sgd", "mean"] == pytest.approx(0.45)
+
+
+def test_compare_follows_the_order_of_categories() -> None:
+    runs = run_table({"one": {0: 0.1, 1: 0.2}, "two": {0: 0.1, 1: 0.3}})
+    runs["variant"] = pd.Categorical(runs["variant"], ["two", "unused", "one"])
+    assert stats.compare(runs, "one")["variant"].tolist() == ["two", "one"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(accuracies, accuracies, accuracies), min_size=2, max_size=6),
+    st.integers(-5000, 5000),
+    st.randoms(),
+)
+def test_compare_laws(rows: list[tuple[float, ...]], shift: int, random) -> None:
+    names = ("a", "b", "c")
+    draws = {n: {seed: row[i] for seed, row in enumerate(rows)} for i, n in enumerate(names)}
+    runs = run_table(draws)
+    table = stats.compare(runs, "a")
+
+    order = random.sample(range(len(runs)), len(runs))
+    pd.testing.assert_frame_equal(stats.compare(runs.iloc[order], "a"), table, rtol=1e-9)
+
+    moved = stats.compare(runs.assign(test_accuracy=runs["test_accuracy"] + shift / 10_000), "a")
+    columns = ["difference", "difference_low", "difference_high", "p", "p_holm"]
+    pd.testing.assert_frame_equal(moved[columns], table[columns], rtol=1e-6, atol=1e-9)
+    assert moved["mean"].to_numpy() == pytest.approx(table["mean"] + shift / 10_000)
+
+
+TWO = {0: 0.5, 1: 0.6}
+
+
+@pytest.mark.parametrize(
+    ("runs", "baseline", "metric", "message"),
+    [
+        (run_table({"sgd": TWO, "adam": TWO}), "sdg", "test_accuracy", "Did you mean 'sgd'"),
+        (run_table({"sgd": TWO}), "sgd", "test_acuracy", "Did you mean 'test_accuracy'"),
+        (run_table({"sgd": TWO, "adam": {0: 0.5}}), "sgd", "test_accuracy", "'adam': an interval"),
+        (
+            run_table({"sgd": TWO, "adam": {1: 0.5, 2: 0.5}}),
+            "sgd",
+            "test_accuracy",
+            r"shared with 'sgd'; found 1 \(adam has 1, 2, sgd has 0, 1\)",
+        ),
+        (
+            pd.concat([run_table({"sgd": TWO}), run_table({"sgd": TWO}, key="rehearsal")]),
+            "sgd",
+            "test_accuracy",
+            r"variant sgd, seed 0: found 2 rows \(recipes rehearsal, sgd0\)",
+        ),
+        (
+            pd.concat([run_table({"sgd": TWO}), run_table({"relu": TWO}, study="activation")]),
+            "sgd",
+            "test_accuracy",
+            "study: found activation, optimization",
+        ),
+        (
+            pd.concat([run_table({"sgd": TWO}), run_table({"adam": TWO}, dataset="digits")]),
+            "sgd",
+            "test_accuracy",
+            "dataset: found cifar10, digits",
+        ),
+        (run_table({"sgd": TWO}, purpose="tuning"), "sgd", "test_accuracy", "no final runs"),
+    ],
+)
+def test_compare_refuses(runs: pd.DataFrame, baseline: str, metric: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        stats.compare(runs, baseline, metric)
+
+
+# convergence
+
+
+def test_median_time_of_the_remission_data() -> None:
+    assert stats.median_time(MERCAPTOPURINE, RELAPSED) == 23
+    assert stats.median_time(PLACEBO, [True] * len(PLACEBO)) == 8
+
+
+def test_median_time_is_infinite_where_fewer_than_half_arrive() -> None:
+    assert stats.median_time([3, 9, 9], [True, False, False]) == np.inf
+    assert stats.median_time([9, 9], [False, False]) == np.inf
+    assert stats.median_time([3, 5, 9, 9], [True, True, False, False]) == 5
+    # After 12 of 24 the product of fractions is 1/2 and one bit.
+    assert stats.median_time([*range(1, 13)] + 12 * [20], 12 * [True] + 12 * [False]) == 12
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=15))
+def test_median_time_without_censoring_is_the_median(times: list[int]) -> None:
+    middle = sorted(times)[(len(times) - 1) // 2]
+    assert stats.median_time(times, [True] * len(times)) == middle
+
+
+def test_median_time_needs_a_flag_for_every_time() -> None:
+    with pytest.raises(InputError, match="2 times and 1 values"):
+        stats.median_time([1, 2], [True])
+    with pytest.raises(InputError, match="0 times"):
+        stats.median_time([], [])
+
+
+def test_epochs_to_censors_runs_that_never_arrive() -> None:
+    table = stats.epochs_to(epoch_table(CURVES), 0.55)
+    assert list(zip(table["variant"], table["seed"], strict=True)) == sorted(CURVES)
+    assert table["epoch"].tolist() == [1, 4, 4, 3, 3, 4]
+    assert table["reached"].tolist() == [True, False, False, True, True, False]
+
+
+def test_a_run_that_ended_early_counts_as_never_there() -> None:
+    table = stats.median_epochs_to(epoch_table(CURVES), 0.55).set_index("variant")
+    assert table.loc["sgd", ["n", "reached", "median"]].tolist() == [3, 2, 3]
+    # Two of three ended after epoch 1: had they been censored there, the median would be 1.
+    assert table.loc["adam", ["n", "reached", "median"]].tolist() == [3, 1, np.inf]
+
+
+def test_epochs_to_ignores_the_order_of_rows_and_tuning_runs() -> None:
+    epochs = epoch_table(CURVES)
+    tuning = epochs.assign(purpose="tuning", seed=1000, epoch=epochs["epoch"] + 50)
+    mixed = pd.concat([tuning, epochs]).sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(stats.epochs_to(mixed, 0.5), stats.epochs_to(epochs, 0.5))
+
+
+def test_a_target_is_a_fraction() -> None:
+    with pytest.raises(InputError, match=r"0\.55 for 55 %"):
+        stats.epochs_to(epoch_table(CURVES), 55)
+
+
+# generalisation and calibration
+
+
+def test_generalization_gap_is_training_minus_validation() -> None:
+    runs = run_table({"sgd": {0: 0.5, 1: 0.6}}).set_index("seed")
+    gap = stats.generalization_gap(runs)
+    assert gap.name == "gap"
+    assert gap.to_dict() == pytest.approx({0: 0.19, 1: 0.19})
+
+
+def test_calibration_error_of_a_published_example() -> None:
+    # The example in the documentation of torchmetrics' MulticlassCalibrationError: 0.2000.
+    shares = [[0.25, 0.20, 0.55], [0.55, 0.05, 0.40], [0.10, 0.30, 0.60], [0.90, 0.05, 0.05]]
+    assert stats.expected_calibration_error(shares, [0, 1, 2, 0], bins=3) == pytest.approx(0.2)
+
+
+def test_calibration_bins_are_closed_on_the_right() -> None:
+    # Guo et al. (2017), section 2: bin m is ((m - 1) / M, m / M]. A confidence of 1/2 then shares
+    # the lower of two bins with nobody: |0 - 0.5| / 2 + |1 - 0.6| / 2.
+    shares = [[0.5, 0.5], [0.6, 0.4]]
+    assert stats.expected_calibration_error(shares, [1, 0], bins=2) == pytest.approx(0.45)
+
+
+def test_calibration_error_of_sure_predictions() -> None:
+    sure = np.eye(10, dtype=np.float32)
+    labels = np.arange(10, dtype=np.int32)
+    assert stats.expected_calibration_error(sure, labels) == 0
+    assert stats.expected_calibration_error(sure, (labels + 1) % 10) == 1
+    rounded_up = np.nextafter(sure, np.float32(2)) * sure  # as a float32 softmax may be
+    assert stats.expected_calibration_error(rounded_up, (labels + 1) % 10) == 1
+
+
+def test_calibration_error_nears_0_where_probabilities_are_true() -> None:
+    random = np.random.default_rng(4)
+    shares = special.softmax(random.normal(0, 2, (50_000, 10)), axis=1).astype(np.float32)
+    labels = (random.random((50_000, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(max=9)
+    assert stats.expected_calibration_error(shares, labels) < 0.01
+    overconfident = special.softmax(3 * np.log(shares), axis=1)
+    assert stats.expected_calibration_error(overconfident, labels) > 0.1
+
+
+@given(st.integers(1, 40), st.integers(2, 10), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_calibration_laws(images: int, classes: int, bins: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    shares = special.softmax(random.normal(0, 3, (images, classes)), axis=1)
+    labels = random.integers(0, classes, images)
+    error = stats.expected_calibration_error(shares, labels, bins)
+    assert 0 <= error <= 1
+    order = random.permutation(images)
+    assert stats.expected_calibration_error(shares[order], labels[order], bins) == pytest.approx(
+        error
+    )
+    # With one bin it is |accuracy - mean confidence|; more bins can only add to that.
+    accuracy = np.mean(shares.argmax(axis=1) == labels)
+    overall = abs(accuracy - shares.max(axis=1).mean())
+    assert stats.expected_calibration_error(shares, labels, 1) == pytest.approx(overall)
+    assert error >= overall - 1e-12
+
+
+def test_negative_log_likelihood_of_a_published_example() -> None:
+    # The example in the documentation of sklearn.metrics.log_loss: 0.21616.
+    shares = np.array([[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [0.35, 0.65]])
+    value = stats.negative_log_likelihood(np.log(shares) + 7, [1, 0, 0, 1])
+    assert value == pytest.approx(0.21616, abs=5e-6)
+
+
+def test_negative_log_likelihood_equals_scikit_learns() -> None:
+    random = np.random.default_rng(5)
+    logits = random.normal(0, 2, (500, 10)).astype(np.float32)
+    labels = random.integers(0, 10, 500).astype(np.int32)
+    expected = log_loss(labels, special.softmax(logits.astype(float), axis=1), labels=range(10))
+    assert stats.negative_log_likelihood(logits, labels) == pytest.approx(expected)
+
+
+def test_negative_log_likelihood_of_huge_logits() -> None:
+    logits = np.array([[1e4, 0.0], [1e4, 0.0]], dtype=np.float32)
+    assert stats.negative_log_likelihood(logits, [0, 1]) == pytest.approx(5e3)
+
+
+def test_scores_that_are_not_finite_give_an_answer_that_is_not() -> None:
+    broken = np.array([[np.nan, 0.0], [np.inf, 0.0]])
+    assert np.isnan(stats.negative_log_likelihood(broken, [0, 1]))
+    assert np.isnan(stats.expected_calibration_error(broken, [0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        ([[0.5, 0.5]], [0, 1], r"found \(1, 2\) and \(2,\)"),
+        ([0.5, 0.5], [0, 1], r"found \(2,\) and \(2,\)"),
+        (np.zeros((0, 2)), [], r"found \(0, 2\)"),
+        ([[0.5, 0.5]], [2], "found 2 to 2; allowed: 0 to 1"),
+        ([[0.5, 0.5]], [-1], "found -1 to -1; allowed: 0 to 1"),
+        ([[0.5, 0.5]], [0.0], "whole numbers"),
+    ],
+)
+def test_scores_and_labels_must_fit(scores, labels, message: str) -> None:
+    for score in (stats.negative_log_likelihood, stats.expected_calibration_error):
+        with pytest.raises(InputError, match=message):
+            score(scores, labels)
+
+
+@pytest.mark.parametrize("logits", [[[2.0, -1.0]], [[0.9, 0.9]]])
+def test_calibration_error_refuses_logits(logits: list[list[float]]) -> None:
+    with pytest.raises(InputError, match="softmax first"):
+        stats.expected_calibration_error(logits, [0])
+
+
+def test_calibration_error_needs_a_bin() -> None:
+    with pytest.raises(InputError, match="1 or more"):
+        stats.expected_calibration_error([[0.5, 0.5]], [0], bins=0)
+
+
+# learning rates
+
+
+def tuning_table(accuracy: dict[str, dict[float, list[float]]]) -> pd.DataFrame:
+    """A run table of tuning runs, validation accuracies `accuracy[variant][rate][seed]`."""
+    return pd.DataFrame(
+        [
+            {
+                "variant": variant,
+                "purpose": "tuning",
+                "seed": 1000 + seed,
+                "learning_rate": rate,
+                "val_accuracy": value,
+            }
+            for variant, rates in accuracy.items()
+            for rate, values in rates.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+
+
+TUNING = tuning_table(
+    {
+        "sgd": {0.3: [0.1, 0.1], 0.03: [0.4, 0.4], 0.1: [0.5, 0.7]},
+        "adam": {0.001: [0.6, 0.6], 0.003: [0.6, 0.6], 0.01: [0.5, 0.5]},
+        "lion": {0.001: [0.2, 0.4]},
+    }
+)
+
+
+def test_learning_rate_curve_averages_seeds_and_marks_one_best_rate() -> None:
+    curve = stats.learning_rate_curve(TUNING.sample(frac=1, random_state=0))
+    sgd = curve[curve["variant"] == "sgd"]
+    assert sgd["learning_rate"].tolist() == [0.03, 0.1, 0.3]
+    assert sgd["n"].tolist() == [2, 2, 2]
+    assert sgd["val_accuracy"].tolist() == pytest.approx([0.4, 0.6, 0.1])
+    assert sgd["best"].tolist() == [False, True, False]
+    assert curve.groupby("variant")["best"].sum().tolist() == [1, 1, 1]
+
+
+def test_learning_rate_sensitivity_is_the_mean_drop_from_the_best() -> None:
+    table = stats.learning_rate_sensitivity(TUNING).set_index("variant")
+    assert table["rates"].to_dict() == {"adam": 3, "lion": 1, "sgd": 3}
+    assert table["best_learning_rate"].to_dict() == {"adam": 0.001, "lion": 0.001, "sgd": 0.1}
+    assert table["val_accuracy"].to_dict() == pytest.approx({"adam": 0.6, "lion": 0.3, "sgd": 0.6})
+    assert table["at_edge"].to_dict() == {"adam": True, "lion": True, "sgd": False}
+    assert table.loc["sgd", "sensitivity"] == pytest.approx((0.2 + 0 + 0.5) / 3)
+    assert table.loc["adam", "sensitivity"] == pytest.approx(0.1 / 3)
+    assert np.isnan(table.loc["lion", "sensitivity"])
+
+
+def test_a_learning_rate_at_which_a_run_diverged_is_best_only_if_all_did() -> None:
+    lost = (TUNING["variant"] == "lion") | (
+        (TUNING["learning_rate"] == 0.1) & (TUNING["seed"] == 1000)
+    )
+    runs = TUNING.assign(status=np.where(lost, "diverged", "completed"))
+    curve = stats.learning_rate_curve(runs)
+    assert curve[curve["variant"] == "sgd"]["diverged"].tolist() == [0, 1, 0]
+    best = curve[curve["best"]].set_index("variant")["learning_rate"]
+    assert best.to_dict() == {"adam": 0.001, "lion": 0.001, "sgd": 0.03}
+
+
+def test_learning_rates_come_from_tuning_runs_alone() -> None:
+    final = TUNING.assign(purpose="final", val_accuracy=0.99)
+    both = stats.learning_rate_sensitivity(pd.concat([final, TUNING]))
+    pd.testing.assert_frame_equal(both, stats.learning_rate_sensitivity(TUNING))
+    with pytest.raises(InputError, match="no tuning runs"):
+        stats.learning_rate_curve(final)
+
+
+# the summary
+
+
+def test_summary_puts_everything_in_one_table() -> None:
+    draws = {"sgd": {0: 0.60, 1: 0.58, 2: 0.59}, "adam": {0: 0.66, 1: 0.10, 2: 0.10}}
+    runs = run_table(draws)
+    runs.loc[(runs["variant"] == "adam") & (runs["seed"] > 0), "status"] = "diverged"
+    table = stats.summary(runs, epoch_table(CURVES), "sgd", [0.5, 0.555])
+    compared = stats.compare(runs, "sgd")
+    pd.testing.assert_frame_equal(table[list(compared.columns)], compared)
+    assert table.columns[:2].tolist() == ["study", "variant"]
+    table = table.set_index("variant")
+    assert set(table["study"]) == {"optimization"}
+    assert table["gap"].to_dict() == pytest.approx({"adam": 0.19, "sgd": 0.19})
+    assert table["epochs_to_50"].to_dict() == {"adam": np.inf, "sgd": 3}
+    assert table["reached_50"].to_dict() == {"adam": 1, "sgd": 3}
+    assert table["epochs_to_55.5"].to_dict() == {"adam": np.inf, "sgd": np.inf}
+    assert table["reached_55.5"].to_dict() == {"adam": 1, "sgd": 1}
+    assert table["seconds"].to_dict() == {"adam": 2, "sgd": 2}
+    assert table["diverged"].to_dict() == {"adam": 2, "sgd": 0}

@@ -1,0 +1,561 @@
+"""Studies: what is asked for is trained once, whatever happens in between."""
+
+import multiprocessing
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from examples import calls, make_provenance, make_run, set_pause, train_quickly
+
+from lenet_keras import records
+from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.records import Run
+from lenet_keras.study import Study, compare, reproduce
+
+CONFIGS = sorted(
+    path
+    for path in (Path(__file__).parent.parent / "configs").glob("*.yaml")
+    if "variants" in yaml.safe_load(path.read_text())
+)
+CONTENT: dict[str, Any] = {
+    "title": "Optimisation",
+    "question": "Which optimizer?",
+    "dataset": "digits",
+    "base": {"activation": "relu"},
+    "baseline": "sgd",
+    "variants": {
+        "sgd": None,
+        "momentum": {"momentum": 0.9},
+        "adam": {"optimizer": "adam", "learning_rates": [0.001, 0.01]},
+    },
+    "tuning": {"learning_rates": [0.1, 0.01], "epochs": 2, "seeds": [1000, 1001]},
+    "seeds": 2,
+    "epochs": 3,
+}
+RUNS = 3 * 2 * 2 + 3 * 2  # variants × learning rates × tuning seeds + variants × seeds
+TIMES = ["seconds", "wall_seconds"]
+
+
+def study_file(folder: Path, **changes: Any) -> Path:
+    path = folder / "optimization.yaml"
+    path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study.from_yaml(study_file(tmp_path))
+
+
+def run_quickly(study: Study, folder: Path, **arguments: Any) -> pd.DataFrame:
+    """The study trained by `train_quickly`, its records in `folder`/results."""
+    arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
+    return study.run(folder / "results", **arguments)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+# The technique files
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_technique_file_gives_every_variant_the_same_budget(path: Path) -> None:
+    study = Study.from_yaml(path)
+    for variant in study.variants:
+        steps = np.diff(np.log10(study.grid(variant)))
+        assert len(steps) == 4
+        assert steps == pytest.approx(0.5, abs=0.03)  # 1, 3, 10, 30, 100
+
+
+def test_there_is_a_technique_file_for_every_notebook() -> None:
+    assert {path.stem for path in CONFIGS} >= {
+        *["initialization", "optimization", "regularization", "activation", "normalization"],
+        *["augmentation", "schedule"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "sdg"}, "baseline: no variant 'sdg'. Did you mean 'sgd'?"),
+        ({"variants": {}}, "variants: found {}; dictionary should have at least 1 item"),
+        ({"variants": {"sgd": {}, "again": {}}}, "variants: 'sgd' and 'again' are the same recipe"),
+        ({"variants": {"sgd": [1]}}, "variants.sgd: found [1]"),
+        ({"variants": {"a/b": {}}, "baseline": "a/b"}, "variants.a/b: found 'a/b'"),
+        (
+            {"variants": {"sgd": {"momentun": 1}}},
+            "momentun: no such field. Did you mean 'momentum'",
+        ),
+        ({"variants": {"sgd": {"learning_rate": 1}}}, "'learning_rate' does not belong here"),
+        ({"base": {"epochs": 3}}, "base: 'epochs' does not belong here"),
+        ({"base": {"activation": "rleu"}}, "activation: found 'rleu'"),
+        ({"seeds": 1}, "seeds: found 1; input should be greater than or equal to 2"),
+        ({"seeds": True}, "seeds: found True; input should be a valid integer"),
+        ({"seeds": 1001}, "tuning.seeds: 1000 is also a seed of the final runs (0 to 1000)"),
+        ({"epochs": 0}, "epochs: found 0"),
+        ({"epoch": 3}, "epoch: no such entry. Did you mean 'epochs'?"),
+        ({"name": "x"}, "name: a study is called after its file"),
+        ({"dataset": "digit"}, "dataset: found 'digit'"),
+        ({"tuning": {"learning_rates": []}}, "tuning.learning_rates: found []"),
+        ({"tuning": {"learning_rates": [0.1]}}, "tuning.epochs: is missing"),
+        (
+            {"tuning": {"learning_rate": [0.1]}},
+            "tuning.learning_rate: no such entry. Did you mean 'learning_rates'",
+        ),
+    ],
+)
+def test_a_bad_study_file_is_explained(tmp_path: Path, changes: dict, message: str) -> None:
+    path = study_file(tmp_path, **changes)
+    with pytest.raises(InputError) as refused:
+        Study.from_yaml(path)
+    assert message in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rates": [0.1, 0.1]}, "a learning rate is given twice"),
+        ({"learning_rates": [0.1, -0.1]}, "learning_rates.1: found -0.1"),
+        ({"learning_rates": [0.1, True]}, "learning_rates.1: found True; input should be a number"),
+        (
+            {"learning_rates": [0.1, 0.2, 0.3]},
+            "variants.adam.learning_rates: 2 rates, where tuning",
+        ),
+        ({"seeds": []}, "tuning.seeds: found []"),
+        ({"seeds": [5, 5]}, "tuning.seeds: a seed is given twice"),
+        ({"seeds": [1]}, "tuning.seeds: 1 is also a seed of the final runs (0 to 1)"),
+    ],
+)
+def test_bad_tuning_is_explained(tmp_path: Path, changes: dict, message: str) -> None:
+    path = study_file(tmp_path, tuning={**CONTENT["tuning"], **changes})
+    with pytest.raises(InputError, match=re.escape(message)):
+        Study.from_yaml(path)
+
+
+def test_a_variant_given_twice_is_refused(tmp_path: Path) -> None:
+    path = study_file(tmp_path)
+    path.write_text(path.read_text() + "variants:\n  sgd: {}\n")
+    with pytest.raises(InputError, match="'variants' is given twice"):
+        Study.from_yaml(path)
+
+
+def test_a_study_called_tuning_is_refused(tmp_path: Path) -> None:
+    path = study_file(tmp_path).rename(tmp_path / "tuning.yaml")
+    with pytest.raises(InputError, match="cannot be called 'tuning'"):
+        Study.from_yaml(path)
+
+
+def test_an_unknown_variant_is_refused(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Did you mean 'adam'"):
+        run_quickly(study, tmp_path, variants=["sgd", "adan"])
+    assert not calls(tmp_path)
+
+
+# What is trained
+
+
+def test_a_study_tunes_without_the_test_set_and_then_trains_pairs(
+    study: Study, tmp_path: Path
+) -> None:
+    table = run_quickly(study, tmp_path)
+    assert [seed for seed, score_test, _ in calls(tmp_path) if not score_test] == [1000] * 2 + [
+        1001
+    ] * 2
+    assert [seed for seed, score_test, _ in calls(tmp_path) if score_test] == [0, 0, 1, 1]
+
+    tuning, final = table[table["purpose"] == "tuning"], table[table["purpose"] == "final"]
+    assert (len(tuning), len(final)) == (12, 6)
+    assert set(tuning["epochs"]) == {2}
+    assert set(final["epochs"]) == {3}
+    assert tuning["test_accuracy"].isna().all()
+    assert final["test_accuracy"].notna().all()
+    assert final["variant"].tolist() == ["sgd", "sgd", "momentum", "momentum", "adam", "adam"]
+    assert list(table["variant"].cat.categories) == ["sgd", "momentum", "adam"]
+
+    mean = tuning.groupby(["variant", "learning_rate"], observed=True)["val_accuracy"].mean()
+    for variant, rows in final.groupby("variant", observed=True):
+        assert set(rows["learning_rate"]) == {mean[variant].idxmax()}
+
+
+def test_nothing_is_trained_twice(study: Study, tmp_path: Path) -> None:
+    table = run_quickly(study, tmp_path)
+    before, trained = files(tmp_path / "results"), calls(tmp_path)
+    pd.testing.assert_frame_equal(run_quickly(study, tmp_path), table)
+    assert (files(tmp_path / "results"), calls(tmp_path)) == (before, trained)
+
+
+def test_more_seeds_train_only_those(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    before = len(calls(tmp_path))
+    table = run_quickly(study, tmp_path, seeds=4)
+    assert [seed for seed, _, _ in calls(tmp_path)[before:]] == [2, 2, 3, 3]
+    assert len(table) == RUNS + 6
+
+
+def test_one_more_variant_trains_only_that(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    before = len(calls(tmp_path))
+    # In the middle of what trains side by side, so that the plan's groups are no longer the old.
+    variants = {"sgd": {}, "l2": {"l2": 0.001}, **CONTENT["variants"]}
+    table = run_quickly(Study.from_yaml(study_file(tmp_path, variants=variants)), tmp_path)
+    new = set(table.loc[table["variant"] == "l2", "key"])
+    assert {key for _, _, keys in calls(tmp_path)[before:] for key in keys} == new
+    assert len(table) == RUNS + 6
+
+
+def test_some_variants_can_be_trained_first(study: Study, tmp_path: Path) -> None:
+    table = run_quickly(study, tmp_path, variants=["adam"])
+    assert set(table["variant"]) == {"adam"}
+    assert len(run_quickly(study, tmp_path)) == RUNS
+
+
+def test_a_rehearsal_never_mixes_with_the_study(study: Study, tmp_path: Path) -> None:
+    table = run_quickly(study, tmp_path)
+    rehearsal = run_quickly(study, tmp_path, epochs=1)
+    assert set(rehearsal["epochs"]) == {1}  # of tuning too
+    other = run_quickly(study, tmp_path, dataset="mnist")
+    assert set(other["dataset"]) == {"mnist"}
+    results = tmp_path / "results"
+    pd.testing.assert_frame_equal(study.table(results), table)
+    pd.testing.assert_frame_equal(study.table(results, epochs=1), rehearsal)
+    assert len(records.table(results)) == 3 * RUNS
+    epochs = study.epoch_table(results, epochs=1)
+    assert len(epochs) == RUNS
+    assert len(study.epoch_table(results)) == 12 * 2 + 6 * 3
+
+
+def test_runs_of_a_variant_that_has_changed_are_left_out(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    variants = {**CONTENT["variants"], "momentum": {"momentum": 0.5}}
+    table = run_quickly(Study.from_yaml(study_file(tmp_path, variants=variants)), tmp_path)
+    assert set(table.loc[table["variant"] == "momentum", "momentum"]) == {0.5}
+    assert len(table) == RUNS
+
+
+def accuracies(values: dict[float, float | None]) -> Callable[..., list[Run]]:
+    """A trainer whose validation accuracy is given by the learning rate; None: diverged."""
+
+    def trainer(recipes: list[Recipe], *arguments: Any) -> list[Run]:
+        runs = []
+        for run in train_quickly(recipes, *arguments):
+            accuracy = values[run.recipe.learning_rate]
+            score = run.validation.model_copy(update={"accuracy": accuracy or 1.0})
+            changes = {"validation": score, "status": "completed" if accuracy else "diverged"}
+            runs.append(run.model_copy(update=changes))
+        return runs
+
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ({0.1: 0.5, 0.01: 0.4}, 0.1),
+        ({0.1: 0.5, 0.01: 0.5}, 0.01),  # of equals the smaller
+        ({0.1: None, 0.01: 0.2}, 0.01),  # diverged, whatever its accuracy
+        ({0.1: None, 0.01: None}, 0.01),
+    ],
+)
+def test_the_best_learning_rate_is_chosen(
+    study: Study, tmp_path: Path, found: dict[float, float | None], chosen: float
+) -> None:
+    run_quickly(study, tmp_path, variants=["sgd"], trainer=accuracies(found))
+    assert study.learning_rates(tmp_path / "results") == {"sgd": chosen}
+
+
+# Stacks
+
+
+def test_an_interrupted_stack_is_trained_as_it_was(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    results = tmp_path / "results"
+    whole = {path: (results / path).read_bytes() for path in files(results)}
+    stack_size = 4  # two learning rates each of sgd and momentum
+    key = study.recipe("momentum", 0.01, epochs=2).key
+    lost = results / f"optimization/tuning/momentum-{key}/seed-1000.json"
+    lost.unlink()
+    run_quickly(study, tmp_path)
+    seed, _, keys = calls(tmp_path)[-1]
+    assert (seed, len(keys)) == (1000, stack_size)
+    assert {path: (results / path).read_bytes() for path in files(results)} == whole
+
+
+# Interruptions
+
+
+def end_anywhere(process: Any, longest: float, dice: random.Random) -> bool:
+    """Kill a process at a random moment; False if it was done before."""
+    time.sleep(dice.uniform(0, longest))
+    alive = process.is_alive() if hasattr(process, "is_alive") else process.poll() is None
+    process.kill()
+    process.join() if hasattr(process, "join") else process.wait()
+    return alive
+
+
+def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    whole.mkdir()
+    torn.mkdir()
+    study = Study.from_yaml(study_file(tmp_path, seeds=100))
+    expected = run_quickly(study, whole)
+    set_pause(torn, 0.01)
+    dice, kills = random.Random(0), 0
+    context = multiprocessing.get_context("fork")
+    while kills < 20:
+        process = context.Process(target=run_quickly, args=(study, torn))
+        process.start()
+        alive = end_anywhere(process, 0.15, dice)
+        assert alive, f"the study was done after {kills} kills: too short a test"
+        kills += 1
+    set_pause(torn, 0)
+    leftover = torn / "results/optimization/.seed-0.json.0123.tmp"
+    leftover.write_text("{")  # as a kill between two system calls leaves it
+    table = run_quickly(study, torn)
+    pd.testing.assert_frame_equal(table, expected)
+    assert files(torn / "results") == files(whole / "results")
+    leftover.write_text("{")
+    run_quickly(study, torn)  # nothing to train any more
+    assert files(torn / "results") == files(whole / "results")
+
+
+def test_ctrl_c_keeps_what_is_done(study: Study, tmp_path: Path) -> None:
+    def interrupted(*arguments: Any) -> list[Run]:
+        if len(calls(tmp_path)) == 3:
+            raise KeyboardInterrupt
+        return train_quickly(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_quickly(study, tmp_path, trainer=interrupted)
+    assert len(study.table(tmp_path / "results")) == 4 + 2 + 4  # stacks that were done
+    assert len(run_quickly(study, tmp_path)) == RUNS
+    assert len(calls(tmp_path)) == 8  # as without the interruption
+
+
+def test_two_studies_at_once(study: Study, tmp_path: Path) -> None:
+    set_pause(tmp_path, 0.5)
+    process = multiprocessing.get_context("fork").Process(
+        target=run_quickly, args=(study, tmp_path)
+    )
+    process.start()
+    while not calls(tmp_path):
+        assert process.is_alive()
+        time.sleep(0.01)
+    with pytest.raises(InputError, match="another study is writing here"):
+        run_quickly(study, tmp_path)
+    process.join()
+    assert process.exitcode == 0
+    assert len(run_quickly(study, tmp_path)) == RUNS
+    assert len(calls(tmp_path)) == 8
+
+
+def test_a_read_only_folder_is_named_before_anything_is_trained(
+    study: Study, tmp_path: Path
+) -> None:
+    (tmp_path / "results").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="Nothing was trained"):
+        run_quickly(study, tmp_path)
+    assert not calls(tmp_path)
+
+
+def test_a_finished_study_is_read_from_a_read_only_folder(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder, "results")
+        (tmp_path / "results").rename(results)
+        (results / "optimization" / ".seed-0.json.0123.tmp").write_text("")
+        for path in [Path(folder), *Path(folder).rglob("*")]:
+            path.chmod(0o555)
+        root = os.geteuid() == 0
+        if root:  # whom no file mode stops
+            os.seteuid(65534)
+        try:
+            assert len(study.run(results, progress=False)) == RUNS
+            with pytest.raises(InputError, match="Permission denied"):
+                study.run(results, seeds=3, progress=False)
+        finally:
+            if root:
+                os.seteuid(0)
+            for path in [Path(folder), *Path(folder).rglob("*")]:
+                path.chmod(0o755)
+
+
+def test_an_edited_record_stops_the_study(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    path = next((tmp_path / "results").rglob("seed-0.json"))
+    path.write_text(path.read_text().replace("completed", "diverged"))
+    before, trained = files(tmp_path / "results"), calls(tmp_path)
+    with pytest.raises(InputError, match=f"{path.parent.name}/seed-0.json: was changed after"):
+        run_quickly(study, tmp_path)
+    assert (files(tmp_path / "results"), calls(tmp_path)) == (before, trained)
+
+
+def test_the_progress_line(study: Study, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_quickly(study, tmp_path, variants=["adam"])
+    capfd.readouterr()
+    run_quickly(study, tmp_path, progress=True)
+    line = capfd.readouterr().err
+    assert "optimization: 6 runs done, 4 running, 8 left" in line  # adam's were recorded before
+    assert "optimization: 18 runs done, 0 running, 0 left" in line
+    assert "100 %" in line
+
+
+# Reproduction
+
+
+def changed(share: float) -> Callable[..., list[Run]]:
+    """A trainer whose validation losses come out by this share higher."""
+
+    def trainer(*arguments: Any) -> list[Run]:
+        runs = []
+        for run in train_quickly(*arguments):
+            losses = tuple(loss * (1 + share) for loss in run.history.val_loss)
+            history = run.history.model_copy(update={"val_loss": losses})
+            runs.append(run.model_copy(update={"history": history}))
+        return runs
+
+    return trainer
+
+
+@pytest.fixture
+def same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads here as `make_provenance` says."""
+    monkeypatch.setenv("LENET_THREADS", "2")
+
+
+@pytest.mark.usefixtures("same_threads")
+def test_what_is_reproduced_holds(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    before = files(tmp_path / "results")
+    arguments = {"data_dir": tmp_path, "progress": False, "trainer": train_quickly}
+    found = reproduce(tmp_path / "results", sample=100, **arguments)
+    assert len(found) == RUNS
+    assert all(comparison.held and comparison.same_machine for comparison in found)
+    assert files(tmp_path / "results") == before
+    three = reproduce(tmp_path / "results", seed=1, **arguments)
+    assert len(three) == 3
+    assert {c.path for c in three} != {
+        c.path for c in reproduce(tmp_path / "results", seed=2, **arguments)
+    }
+
+
+def test_a_run_is_reproduced_with_its_number_of_threads(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_quickly(study, tmp_path)
+    (tmp_path / "trained").unlink()
+    monkeypatch.setenv("LENET_THREADS", "5")
+    (comparison,) = reproduce(
+        tmp_path / "results", sample=1, data_dir=tmp_path, progress=False, trainer=train_quickly
+    )
+    assert comparison.held
+    pid, threads, *_ = (tmp_path / "trained").read_text().split()
+    assert int(pid) != os.getpid()
+    assert threads == "threads=2"
+    assert os.environ["LENET_THREADS"] == "5"
+
+
+@pytest.mark.usefixtures("same_threads")
+def test_a_changed_result_is_reported_with_both_numbers(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    found = reproduce(
+        tmp_path / "results", data_dir=tmp_path, progress=False, trainer=changed(1e-15)
+    )
+    assert not any(comparison.held for comparison in found)
+    first = found[0]
+    assert first.what == "val_loss, epoch 1"
+    assert repr(first.recorded) in str(first)
+    assert repr(first.retrained) in str(first)
+
+
+@pytest.mark.parametrize(("share", "held"), [(1e-8, True), (1e-3, False)])
+def test_another_machine_may_differ_in_the_last_digits(share: float, held: bool) -> None:
+    run = make_run(test=None)
+    values = tuple(value * (1 + share) for value in run.history.val_loss if value)
+    elsewhere = run.model_copy(
+        update={
+            "history": run.history.model_copy(update={"val_loss": (values[0], *[9.0] * 19)}),
+            "provenance": make_provenance(device="another processor"),
+        }
+    )
+    comparison = compare(Path("seed-0.json"), run, elsewhere)
+    assert (comparison.same_machine, comparison.held) == (False, held)
+
+
+def test_other_data_are_no_reproduction() -> None:
+    run = make_run()
+    other = run.model_copy(update={"provenance": make_provenance(dataset_fingerprint="0")})
+    comparison = compare(Path("seed-0.json"), run, other)
+    assert (comparison.held, comparison.what) == (False, "dataset_fingerprint")
+
+
+def test_reproducing_nothing_is_refused(study: Study, tmp_path: Path) -> None:
+    run_quickly(study, tmp_path)
+    with pytest.raises(InputError, match="no record of schedule"):
+        reproduce(tmp_path / "results", study="schedule")
+    with pytest.raises(InputError, match="sample: found 0"):
+        reproduce(tmp_path / "results", sample=0)
+
+
+# Real training
+
+REAL = {
+    "base": {"activation": "relu", "batch_size": 256},
+    "variants": {"sgd": {}, "cosine": {"schedule": "cosine"}},
+    "tuning": {"learning_rates": [0.03, 0.1], "epochs": 1, "seeds": [1000]},
+    "epochs": 1,
+}
+
+
+def test_the_digits_for_real(tmp_path: Path) -> None:
+    study = Study.from_yaml(study_file(tmp_path, **REAL))
+    table = study.run(tmp_path / "results", progress=False)
+    assert len(table) == 2 * 2 + 2 * 2
+    assert (table["stack_size"] > 1).all()
+    final = [records.read(p) for p in records.find(tmp_path / "results", purpose="final")]
+    digests = {(run.seed, run.provenance.batches_digest) for run in final}
+    assert len(digests) == 2  # a seed fixes the minibatches, whatever the variant
+    (comparison,) = reproduce(tmp_path / "results", sample=1, progress=False)
+    assert comparison.held
+    assert comparison.same_machine
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_a_real_study_change_nothing(tmp_path: Path) -> None:
+    optimizers = ("adagrad", "rmsprop", "adam", "adamw", "nadam", "lion")
+    variants = {"sgd": {}, **{name: {"optimizer": name} for name in optimizers}}
+    study = Study.from_yaml(study_file(tmp_path, **{**REAL, "variants": variants, "seeds": 4}))
+    command = "import sys; from lenet_keras.study import Study; "
+    command += "Study.from_yaml(sys.argv[1]).run(sys.argv[2], progress=False)"
+    arguments = [sys.executable, "-c", command, str(tmp_path / "optimization.yaml")]
+    start = time.monotonic()
+    subprocess.run([*arguments, str(tmp_path / "whole")], check=True)
+    length = time.monotonic() - start
+    expected = study.table(tmp_path / "whole")
+    assert len(expected) == 7 * 2 + 7 * 4
+
+    dice = random.Random(0)
+    for kill in range(20):
+        process = subprocess.Popen([*arguments, str(tmp_path / "torn")])
+        assert end_anywhere(process, length / 5, dice), f"done after {kill} kills: too short a test"
+    assert 0 < len(study.table(tmp_path / "torn")) < len(expected)
+    subprocess.run([*arguments, str(tmp_path / "torn")], check=True)
+
+    table = study.table(tmp_path / "torn")
+    pd.testing.assert_frame_equal(table.drop(columns=TIMES), expected.drop(columns=TIMES))
+    assert files(tmp_path / "torn") == files(tmp_path / "whole")
+    whole, torn = (study.epoch_table(tmp_path / name) for name in ("whole", "torn"))
+    pd.testing.assert_frame_equal(torn.drop(columns="seconds"), whole.drop(columns="seconds"))

@@ -1,0 +1,206 @@
+"""The summary says what the records say, of what is completely recorded, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from examples import make_run, train_quickly
+
+from lenet_keras import records, summary
+from lenet_keras.recipe import InputError
+from lenet_keras.study import Study
+
+ROOT = Path(__file__).parent.parent
+MARKED = f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n"
+
+
+def write_technique(folder: Path, name: str, variants: dict[str, dict]) -> Study:
+    content = {
+        "title": name.capitalize(),
+        "question": "Which?",
+        "baseline": "plain",
+        "variants": variants,
+        "tuning": {"learning_rates": [0.01, 0.1, 1.0], "epochs": 2, "seeds": [1000]},
+        "seeds": 5,
+        "epochs": 20,
+    }
+    path = folder / "configs" / f"{name}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return Study.from_yaml(path)
+
+
+def record(
+    study: Study, folder: Path, test: dict[str, float], validation: dict[str, float] | None = None
+) -> None:
+    """All runs of a study: tuning likes 0.1 best, final accuracies are as given, plus a spread."""
+    results = folder / "results"
+    for run in study._tuning_runs(list(study.variants)):
+        liked = run.recipe.learning_rate == 0.1
+        scores = make_run().validation.model_copy(update={"accuracy": 0.6 if liked else 0.2})
+        made = make_run(run.recipe, run.seed, test=None, confusion_matrix=None, validation=scores)
+        records.write(made, run.path(results))
+    for run in study._final_runs(study.learning_rates(results)):
+        spread = 0.001 * ((run.seed * 7 + len(run.variant)) % 5)
+        made = make_run(run.recipe, run.seed)
+        changes = {
+            split: made.validation.model_copy(update={"accuracy": level[run.variant] + spread})
+            for split, level in (("test", test), ("validation", validation or test))
+        }
+        records.write(made.model_copy(update=changes), run.path(results))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two techniques: "one" recorded with known accuracies, "two" only for the most part."""
+    variants = {"plain": {}, "good": {"l2": 0.1}, "chance": {"l2": 0.2}, "bad": {"l2": 0.3}}
+    one = write_technique(tmp_path, "one", variants)
+    test = {"plain": 0.5, "good": 0.55, "chance": 0.6, "bad": 0.4}
+    record(one, tmp_path, test, {"plain": 0.5, "good": 0.59, "chance": 0.51, "bad": 0.4})
+    two = write_technique(tmp_path, "two", {"plain": {}, "half": {"dropout": 0.5}})
+    record(two, tmp_path, {"plain": 0.5, "half": 0.7})
+    (tmp_path / "README.md").write_text(MARKED)
+    return tmp_path
+
+
+def read(project: Path) -> summary.Overview:
+    return summary.read(project / "configs", project / "results")
+
+
+def drop_one_run(project: Path) -> None:
+    next((project / "results" / "two").glob("half-*/seed-4.json")).unlink()
+
+
+def test_a_complete_technique_is_tabled_with_its_numbers(project: Path) -> None:
+    overview = read(project)
+    assert overview.missing == []
+    assert overview.runs == 2 * 5 + 4 * 5 + (4 + 2) * 3
+    assert not overview.rehearsal
+    of_good = overview.table.set_index(["study", "variant"]).loc[("One", "good")]
+    assert of_good["mean"] == pytest.approx(0.55 + 0.002)
+    assert of_good["difference"] == pytest.approx(0.05)
+    assert of_good["val_accuracy"] == pytest.approx(0.592)
+    assert (of_good["learning_rate"], of_good["at_edge"]) == (0.1, False)
+    (line,) = (row for row in summary.table(overview).splitlines() if "| good |" in row)
+    assert "55.2" in line
+    assert "+5.0" in line
+
+
+def test_a_technique_without_one_of_its_runs_is_named_and_left_out(project: Path) -> None:
+    drop_one_run(project)
+    overview = read(project)
+    assert overview.missing == ["Two"]
+    assert set(overview.table["study"]) == {"One"}
+    assert "Not recorded, or not completely: Two." in summary.scope(overview)
+    assert "half" not in summary.readme_section(overview)
+
+
+def test_the_best_variant_is_chosen_on_validation_images(project: Path) -> None:
+    chosen = summary.best(read(project)).set_index("study")["variant"]
+    assert chosen.to_dict() == {
+        "One": "good",
+        "Two": "half",
+    }  # "chance" is better on the test set
+
+
+def test_sentences_name_what_helps_and_what_hurts(project: Path) -> None:
+    first, second = summary.findings(read(project))
+    assert first == (
+        "**One**, in points against `plain` (50.2 %): better `chance` (+10.0) and `good` (+5.0); "
+        "worse `bad` (−10.0)."
+    )
+    assert "better `half` (+20.0)" in second
+    text = " ".join(summary.conclusions(read(project)))
+    assert "3 are significantly better, 1 significantly worse and 0 not" in text
+    assert "Of all, `half` (Two) is best on the validation images" in text
+
+
+def test_without_any_record_everything_says_so(tmp_path: Path) -> None:
+    write_technique(tmp_path, "one", {"plain": {}, "other": {"l2": 0.1}})
+    overview = read(tmp_path)
+    assert "No technique is completely recorded on CIFAR-10" in summary.scope(overview)
+    assert summary.readme_section(overview) == "The study on CIFAR-10 is not recorded yet."
+    assert summary.table(overview) == summary.best_table(overview) == ""
+    assert summary.findings(overview) == summary.conclusions(overview) == []
+    assert summary.write_figures(overview, tmp_path / "figures") == []
+
+
+def test_another_size_is_a_rehearsal(project: Path) -> None:
+    overview = summary.read(project / "configs", project / "results", seeds=4)
+    assert overview.rehearsal
+    assert "This is a rehearsal" in summary.scope(overview)
+    assert not summary.read(project / "configs", project / "results", seeds=5, epochs=20).rehearsal
+
+
+def test_an_altered_record_is_refused(project: Path) -> None:
+    path = records.find(project / "results", "one", "final")[0]
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(InputError, match="was changed after it was written"):
+        read(project)
+
+
+def test_equal_records_give_equal_bytes(project: Path) -> None:
+    import matplotlib as mpl
+
+    first = summary.write_figures(read(project), project / "first")
+    with mpl.rc_context({"font.size": 30}):  # what a notebook may have set
+        second = summary.write_figures(read(project), project / "second")
+    assert sorted(path.suffix for path in first) == [".png"] * 3 + [".svg"] * 3
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    drop_one_run(project)
+    third = summary.write_figures(read(project), project / "third")
+    assert all(a.read_bytes() != b.read_bytes() for a, b in zip(first, third, strict=True))
+
+
+def test_the_readme_is_filled_between_its_markers_and_nowhere_else(project: Path) -> None:
+    readme = project / "README.md"
+    section = summary.readme_section(read(project))
+    assert "| One | plain | 50.2" in section.replace("\N{NO-BREAK SPACE}", " ")
+    assert summary.write_readme(readme, section)
+    assert readme.read_text() == MARKED.replace("old", section)
+    assert summary.recorded_section(readme) == section
+    assert not summary.write_readme(readme, section)
+    assert sorted(path.name for path in project.glob("*README*")) == ["README.md"]
+
+
+@pytest.mark.parametrize("text", ["", MARKED * 2, f"{summary.END}\n{summary.BEGIN}"])
+def test_a_readme_without_its_markers_is_refused(project: Path, text: str) -> None:
+    (project / "README.md").write_text(text)
+    with pytest.raises(InputError, match="expected <!-- results:begin -->"):
+        summary.write_readme(project / "README.md", "new")
+    assert (project / "README.md").read_text() == text
+
+
+def test_a_folder_without_techniques_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no technique files"):
+        summary.technique_files(tmp_path)
+
+
+def test_planned_runs_are_as_many_as_a_study_trains(tmp_path: Path) -> None:
+    study = write_technique(tmp_path, "one", {"plain": {}, "other": {"l2": 0.1}})
+    runs = study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
+    assert summary.planned_runs(study) == len(runs)
+
+
+# What is committed
+
+
+def test_the_results_in_the_readme_are_those_of_the_records() -> None:
+    section = summary.readme_section(summary.read(ROOT / "configs", ROOT / "results"))
+    assert summary.recorded_section(ROOT / "README.md") == section, (
+        "stale: python -m lenet_keras report"
+    )
+
+
+def test_the_committed_figures_are_those_of_the_records(tmp_path: Path) -> None:
+    overview = summary.read(ROOT / "configs", ROOT / "results")
+    if overview.table.empty:
+        pytest.skip("no technique is completely recorded yet, so there are no figures")
+    drawn = summary.write_figures(overview, tmp_path)
+    stale = [
+        path.name
+        for path in drawn
+        if not (ROOT / "figures" / path.name).exists()
+        or (ROOT / "figures" / path.name).read_bytes() != path.read_bytes()
+    ]
+    assert stale == [], "stale: python -m lenet_keras report"

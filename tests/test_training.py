@@ -1,0 +1,163 @@
+"""Training learns what there is to learn, the same each time, and ends well when it goes wrong."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lenet_keras.data import load_data
+from lenet_keras.model import lenet5
+from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.training import member_logits, predict, score, train
+
+DIGITS = load_data("digits")
+QUICK = Recipe(
+    dataset="digits",
+    kernel_initializer="glorot_uniform",
+    momentum=0.9,
+    learning_rate=0.05,
+    batch_size=32,
+    epochs=12,
+)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = lenet5(QUICK, seed=1)
+    return train(QUICK, 1, DIGITS, model=model, verbose=0), model
+
+
+def test_it_learns_the_digits(trained):
+    run, _ = trained
+    assert run.status == "completed"
+    assert run.validation.accuracy > 0.95
+    assert run.history.val_accuracy[-1] == run.validation.accuracy
+    assert run.history.loss[-1] < 0.1 * run.history.loss[0]
+
+
+def test_shuffled_labels_teach_nothing():
+    labels = np.random.default_rng(0).permutation(DIGITS.train.labels)
+    train_split = dataclasses.replace(DIGITS.train, labels=labels)
+    run = train(QUICK, 1, dataclasses.replace(DIGITS, train=train_split), verbose=0)
+    assert run.validation.accuracy < 0.2
+
+
+def test_the_same_seed_gives_the_same_history_to_the_last_digit(trained):
+    run, _ = trained
+    again = train(QUICK, 1, DIGITS, verbose=0)
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        assert getattr(again.history, name) == getattr(run.history, name)
+    assert again.test == run.test
+
+
+def test_the_run_is_what_its_model_does(trained):
+    run, model = trained
+    logits = predict(model, DIGITS.test, DIGITS)
+    assert logits.shape == (len(DIGITS.test.labels), 10)
+    assert score(logits, DIGITS.test.labels) == run.test
+    matrix = np.array(run.confusion_matrix)
+    assert matrix.sum() == len(DIGITS.test.labels)
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(run.test.accuracy)
+    by_class = run.per_class_accuracy
+    assert by_class["3"] == np.mean(logits.argmax(1)[DIGITS.test.labels == 3] == 3)
+    kernel = np.asarray(model.get_layer("C5").kernel)
+    assert run.kernel_quantiles["C5"][0] == pytest.approx(kernel.min(), rel=1e-3)
+    assert run.kernel_quantiles["C5"][20] == pytest.approx(np.median(kernel), rel=1e-2, abs=1e-5)
+    assert run.provenance.dataset_fingerprint == DIGITS.fingerprint
+
+
+def test_tuning_never_reads_the_test_set():
+    unreadable = dataclasses.replace(DIGITS, test=None)
+    run = train(QUICK.replace(epochs=1), 0, unreadable, score_test=False, verbose=0)
+    assert run.test is None
+    assert run.confusion_matrix is None
+
+
+def test_a_diverging_run_ends_early_and_is_recorded_as_diverged(capfd):
+    run = train(QUICK.replace(learning_rate=1e30, activation="relu"), 0, DIGITS, verbose=1)
+    assert run.status == "diverged"
+    assert len(run.history.loss) == 1
+    assert run.history.loss[-1] is None
+    assert run.validation.loss is None
+    assert "diverged" in capfd.readouterr().out
+
+
+def test_early_stopping_goes_back_to_the_best_epoch():
+    recipe = QUICK.replace(learning_rate=0.3, early_stopping=1, epochs=30)
+    run = train(recipe, 0, DIGITS, verbose=0)
+    assert run.status == "stopped_early"
+    losses = run.history.val_loss
+    assert run.best_epoch == 1 + losses.index(min(losses)) < len(losses)
+    assert run.validation.loss == pytest.approx(min(losses))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "highest", "last"),
+    [
+        ("constant", 1, 1, 1),
+        ("step", 1, 1, 0.01),
+        ("exponential", 1, 1, 0.01),
+        ("cosine", 1, 1, 0),
+        ("one_cycle", 0.1, 1, 0.001),
+        ("warmup_cosine", 0.02, 1, 0),
+    ],
+)
+def test_schedules_go_from_and_to_where_they_should(schedule, first, highest, last):
+    from lenet_keras.optimizer import schedule_shape
+
+    progress = np.linspace(0, 1, 1001, dtype="float32")
+    factors = [float(schedule_shape(schedule, p)) for p in progress]
+    assert factors[0] == pytest.approx(first, abs=1e-3)
+    assert max(factors) == pytest.approx(highest, abs=1e-2)
+    assert factors[-1] == pytest.approx(last, abs=1e-3)
+
+
+def test_tensorboard_logs_are_written(tmp_path):
+    train(QUICK.replace(epochs=1), 0, DIGITS, verbose=0, tensorboard=tmp_path)
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+
+
+def test_the_progress_bar_shows_loss_accuracy_and_time_left(capfd):
+    train(QUICK.replace(epochs=2), 0, DIGITS, verbose=1)
+    shown = capfd.readouterr().err
+    assert "epoch 2" in shown
+    assert "loss" in shown
+    assert "val_accuracy" in shown
+    assert "<00:00" in shown
+
+
+def test_logits_of_one_network_and_of_a_stack_have_one_form():
+    assert member_logits(np.zeros((7, 10))).shape == (1, 7, 10)
+    assert member_logits(np.zeros((7, 3, 10))).shape == (3, 7, 10)
+
+
+def test_data_of_another_name_is_refused():
+    with pytest.raises(InputError, match=r"cifar10.*digits"):
+        train(QUICK.replace(dataset="cifar10"), 0, DIGITS, verbose=0)
+
+
+def test_keras_on_jax_trains_alone_and_in_a_stack():
+    program = """
+from lenet_keras.data import load_data
+from lenet_keras.recipe import Recipe
+from lenet_keras.training import train, train_stack
+digits = load_data("digits")
+recipe = Recipe(dataset="digits", epochs=1, kernel_initializer="glorot_uniform", momentum=0.9)
+run = train(recipe, 0, digits, verbose=0)
+member, _ = train_stack([recipe, recipe.replace(learning_rate=0.01)], 0, digits, verbose=0)
+print(run.provenance.backend, run.validation.accuracy, abs(run.test.loss - member.test.loss))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    backend, accuracy, difference = result.stdout.split()
+    assert backend == "jax"
+    assert float(accuracy) > 0.5
+    assert float(difference) < 1e-4
