@@ -196,6 +196,7 @@ MAIN: dict[str, tuple[Callable[..., Turn], tuple]] = {
     "ours, stack of 8": (stacked, (8,)),
     "bound: sgemm": (sgemm, ()),
 }
+PROCESS = {keras_numpy: "keras", keras_tf_data: "keras", sgemm: "keras", pytorch: "torch"}
 
 
 def _serve(pipe: Connection) -> None:
@@ -238,14 +239,19 @@ def alternate(
 ) -> dict[str, list[float]]:
     """Every contender in turn, `rounds` times: its seconds a model and epoch, all of them.
 
-    All that use TensorFlow share one process; PyTorch, whose threads would meet TensorFlow's, has
-    its own and sleeps while the others run.
+    Ours share one process. Plain Keras has its own, with TensorFlow's default number of threads
+    where ours sets another, and so has PyTorch; a process sleeps while the others run.
     """
-    processes = {"tensorflow": Process(), "torch": Process()}
+    threads = str(available_threads())
+    processes = {
+        "ours": Process(),
+        "keras": Process(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads),
+        "torch": Process(),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds):
         for name, (make, arguments) in contenders.items():
-            where = "torch" if make is pytorch else "tensorflow"
+            where = PROCESS.get(make, "ours")
             seconds[name] += processes[where].turn(name, make, arguments)
             print(f"  round {turn + 1}, {name}: {seconds[name][-1]:.2f} s", flush=True)
     for process in processes.values():

@@ -7,11 +7,6 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-# One variable for all of TensorFlow's thread pools, so that several runs can share a machine.
-if threads := os.environ.get("LENET_THREADS"):
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-        os.environ[name] = threads
-
 
 def available_threads() -> int:
     """What a person granted by LENET_THREADS, else the processor cores this process may use."""
@@ -20,3 +15,17 @@ def available_threads() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+# A training step goes through a batch in this many parts side by side (shards.py), each with its
+# share of TensorFlow's threads. Both must be known before TensorFlow is imported. A person's own
+# setting of TensorFlow's variables wins, LENET_THREADS over it, so that several runs can share a
+# machine.
+PARALLEL_SHARDS = min(available_threads(), 4)
+_THREADS = {
+    "TF_NUM_INTRAOP_THREADS": -(-available_threads() // PARALLEL_SHARDS),
+    "TF_NUM_INTEROP_THREADS": available_threads(),
+}
+for _name, _count in _THREADS.items():
+    if "LENET_THREADS" in os.environ or _name not in os.environ:
+        os.environ[_name] = str(_count)

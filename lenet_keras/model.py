@@ -1,7 +1,9 @@
 """LeNet-5 from a recipe: Keras layers, nothing else.
 
 Source: LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition",
-Proc. IEEE 86(11), 1998, section II.B, with a dense softmax output in place of the RBF units.
+Proc. IEEE 86(11), 1998, section II.B. By default with a dense softmax output in place of the RBF
+units, plain average pooling and a C3 that sees all of S2; `Recipe.output`, `Recipe.pooling` and
+`Recipe.connections` bring back what was there in 1998.
 """
 
 from collections.abc import Callable
@@ -9,6 +11,13 @@ from collections.abc import Callable
 import numpy as np
 
 from lenet_keras.backend import keras, layers
+from lenet_keras.lenet_1998 import (
+    CONNECTIONS,
+    ConnectedConv2D,
+    EuclideanRBF,
+    MaximumAPosteriori,
+    TrainablePooling2D,
+)
 from lenet_keras.recipe import Recipe
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -62,15 +71,26 @@ def normalization(name: str, layer_name: str, dtype: str = "float32") -> keras.L
     return None
 
 
-def lenet5(recipe: Recipe, seed: int = 0) -> keras.Model:
+def loss(recipe: Recipe) -> keras.losses.Loss:
+    """The recipe's loss, of one-hot labels and what `lenet5` gives, both (batch, 10)."""
+    if recipe.output == "rbf":
+        return MaximumAPosteriori()
+    return keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=recipe.label_smoothing
+    )
+
+
+def lenet5(recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2]) -> keras.Model:
     """LeNet-5 as the recipe asks, with freshly drawn weights, not compiled.
 
     Args:
         recipe: every field about the network, its regularisation included, is honoured.
         seed: of the initial weights and of the dropout masks.
+        channels: of the images: 3 for colour, 1 for the grey-scale images of 1998.
 
     Returns:
-        A model from float32 images (batch, 32, 32, 3), normalised, to float32 logits (batch, 10).
+        A model from float32 images (batch, 32, 32, channels), normalised, to float32 logits
+        (batch, 10).
     """
     dtype = recipe.dtype_policy
     names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
@@ -93,8 +113,22 @@ def lenet5(recipe: Recipe, seed: int = 0) -> keras.Model:
         return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
 
     def pooled(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        if recipe.pooling == "trainable":
+            x = TrainablePooling2D(name=name, dtype=dtype)(x)
+            function = activation(recipe.activation)
+            return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
         kind = layers.AveragePooling2D if recipe.pooling == "average" else layers.MaxPooling2D
         return kind(2, name=name, dtype=dtype)(x)
+
+    def third(x: keras.KerasTensor) -> keras.KerasTensor:
+        if recipe.connections == "full":
+            return layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))(x)
+        draws = [
+            kernel_initializer(recipe.kernel_initializer, 5 * 5 * len(maps), seeds["C3"] + i)
+            for i, maps in enumerate(CONNECTIONS)
+        ]
+        penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2)
+        return ConnectedConv2D(draws, kernel_regularizer=penalty, name="C3", dtype=dtype)(x)
 
     def dropped(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         if not recipe.dropout:
@@ -102,10 +136,10 @@ def lenet5(recipe: Recipe, seed: int = 0) -> keras.Model:
         name = f"{name}_dropout"
         return layers.Dropout(recipe.dropout, seed=seeds[name], name=name, dtype=dtype)(x)
 
-    inputs = keras.Input(IMAGE_SHAPE, name="image")
-    x = layers.Conv2D(6, 5, dtype=dtype, **weights("C1", 5 * 5 * 3))(inputs)  # 28 x 28 x 6
+    inputs = keras.Input((*IMAGE_SHAPE[:2], channels), name="image")
+    x = layers.Conv2D(6, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(inputs)  # 28 x 28 x 6
     x = pooled("S2", activated("C1", x))  # 14 x 14 x 6
-    x = layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))(x)  # 10 x 10 x 16
+    x = third(x)  # 10 x 10 x 16
     x = pooled("S4", activated("C3", x))  # 5 x 5 x 16
     x = layers.Flatten(name="flatten", dtype=dtype)(x)
     x = layers.Dense(120, dtype=dtype, **weights("C5", 5 * 5 * 16))(x)
@@ -113,5 +147,7 @@ def lenet5(recipe: Recipe, seed: int = 0) -> keras.Model:
     x = layers.Dense(84, dtype=dtype, **weights("F6", 120))(x)
     x = dropped("F6", activated("F6", x))
     # Mixed precision ends before the loss, whose logarithms need float32.
+    if recipe.output == "rbf":
+        return keras.Model(inputs, EuclideanRBF(name="output", dtype="float32")(x), name="LeNet-5")
     logits = layers.Dense(CLASSES, dtype="float32", **weights("output", 84))(x)
     return keras.Model(inputs, logits, name="LeNet-5")

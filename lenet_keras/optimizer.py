@@ -1,5 +1,6 @@
 """Keras' optimizers and the learning rate over a run, from a recipe."""
 
+import itertools
 from collections.abc import Sequence
 
 from lenet_keras.backend import keras, ops
@@ -33,6 +34,13 @@ def schedule_shape(name: str, progress: keras.KerasTensor) -> keras.KerasTensor:
         return cosine(0.0)
     if name == "warmup_cosine":  # the first twentieth is a straight line up (Goyal et al. 2017)
         return ramp(-1e-3, 0.05) * cosine(0.05)
+    if name == "lecun_1998":  # passes 1-2, 3-5, 6-8, 9-12 and 13-20 of 20 (1998, section III.B)
+        ends, factors = (0.1, 0.25, 0.4, 0.6), (1.0, 0.4, 0.2, 0.1, 0.02)
+        falls = [before - after for before, after in itertools.pairwise(factors)]
+        return 1.0 - sum(
+            fall * ops.cast(progress >= end, "float32")
+            for end, fall in zip(ends, falls, strict=True)
+        )
     if name == "one_cycle":  # up and down in straight lines, then to almost 0 (Smith & Topin 2018)
         up_and_down = 0.1 + 0.9 * (ramp(0.0, 0.45) - ramp(0.45, 0.9))
         return up_and_down * (1.0 - 0.99 * ramp(0.9, 1.0))

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 DatasetName = Literal["cifar10", "digits", "mnist", "fashion_mnist"]
 Activation = Literal["tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "silu"]
-Pooling = Literal["average", "max"]
+Pooling = Literal["average", "max", "trainable"]
+Connections = Literal["full", "table_1"]
+Output = Literal["softmax", "rbf"]
 Initializer = Literal[
     "lecun_1998_uniform",
     "lecun_uniform",
@@ -29,7 +31,9 @@ Initializer = Literal[
 Normalization = Literal["none", "batch", "layer", "group"]
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw", "nadam", "lion"]
 Augmentation = Literal["flip", "shift", "cutout", "mixup"]
-Schedule = Literal["constant", "step", "exponential", "cosine", "one_cycle", "warmup_cosine"]
+Schedule = Literal[
+    "constant", "step", "exponential", "cosine", "one_cycle", "warmup_cosine", "lecun_1998"
+]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
@@ -59,7 +63,9 @@ class Recipe(BaseModel):
 
     # network
     activation: Activation = "tanh"
-    pooling: Pooling = "average"
+    pooling: Pooling = "average"  # trainable: of 1998, a coefficient and a bias for each map
+    connections: Connections = "full"  # table_1: of 1998, C3's maps see 3, 4 or 6 maps of S2
+    output: Output = "softmax"  # rbf: of 1998, distances to fixed codes, and their MAP loss
     kernel_initializer: Initializer = "lecun_1998_uniform"
     normalization: Normalization = "none"
     dropout: float = Field(default=0.0, ge=0, lt=1)  # rate, after C5 and F6
@@ -112,6 +118,8 @@ class Recipe(BaseModel):
             )
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs momentum above 0")
+        if self.output == "rbf" and self.label_smoothing:
+            raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")
         for name, field in (
             ("shift", "shift_pixels"),
             ("cutout", "cutout_size"),

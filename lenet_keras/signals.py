@@ -64,31 +64,26 @@ def measure(recipe: Recipe, seed: int, data: "Dataset") -> pd.DataFrame:
         InputError: the recipe is for another dataset.
     """
     from lenet_keras.backend import keras  # here: who only reads records needs no TensorFlow
-    from lenet_keras.model import KERNEL_LAYERS, lenet5
+    from lenet_keras.model import lenet5, loss
     from lenet_keras.pipeline import training_batches
+    from lenet_keras.training import kernels
 
     model = lenet5(recipe, seed)
     images, labels = next(
         iter(training_batches(data, recipe.replace(epochs=1), seed).dataset.as_numpy_iterator())
     )
+    names = {layer.name for layer in model.layers}
+    activated = {name: f"{name}_{recipe.activation}" for name in LAYERS}
     handed_on = {
-        name: model.get_layer(
-            name if name.startswith("S") or name == "output" else f"{name}_{recipe.activation}"
-        ).output
+        name: model.get_layer(activated[name] if activated[name] in names else name).output
         for name in LAYERS
     }
     activations = keras.Model(model.input, handed_on)(images, training=True)
-    weights = {name: np.asarray(model.get_layer(name).kernel) for name in KERNEL_LAYERS}
+    weights = kernels(model)
     # After one step from rest the momentum is minus learning rate times gradient, to the last
     # digit: gradients as training has them, on every backend.
     sgd = keras.optimizers.SGD(learning_rate=1.0, momentum=0.5)
-    model.compile(
-        optimizer=sgd,
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        ),
-        run_eagerly=True,
-    )
+    model.compile(optimizer=sgd, loss=loss(recipe), run_eagerly=True)
     model.train_on_batch(images, labels)
     momenta = {
         variable.path: np.asarray(momentum)

@@ -17,6 +17,7 @@ from lenet_keras.backend import keras, ops, tf
 from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
 from lenet_keras.optimizer import Schedule, optimizer_class
 from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.shards import Sharded
 
 # What members of one stack may differ in; all else must be equal.
 MEMBER_FIELDS = frozenset(
@@ -48,10 +49,15 @@ def _shared(recipe: Recipe) -> tuple:
 def stackable(recipe: Recipe) -> bool:
     """Whether a stack can carry the recipe at all.
 
-    Early stopping ends each member at its own epoch, and half precision would round a stack's sums
-    otherwise than a lone run's.
+    Early stopping ends each member at its own epoch, half precision would round a stack's sums
+    otherwise than a lone run's, and the layers of 1998 are not written for several members.
     """
-    return not recipe.early_stopping and recipe.dtype_policy == "float32"
+    return (
+        not recipe.early_stopping
+        and recipe.dtype_policy == "float32"
+        and recipe.pooling in POOLS
+        and (recipe.connections, recipe.output) == ("full", "softmax")
+    )
 
 
 def group_for_stacking(recipes: Sequence[Recipe], size: int = 8) -> list[list[Recipe]]:
@@ -74,7 +80,7 @@ def group_for_stacking(recipes: Sequence[Recipe], size: int = 8) -> list[list[Re
     return groups
 
 
-class Stack(keras.Model):
+class Stack(Sharded):
     """Members' LeNet-5s as one model: images (batch, 32, 32, 3) to logits (batch, members, 10)."""
 
     def __init__(self, recipes: Sequence[Recipe], seed: int) -> None:

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +15,15 @@ import numpy as np
 from scipy.special import softmax
 from tqdm.auto import tqdm
 
-from lenet_keras import available_threads
+from lenet_keras import PARALLEL_SHARDS, available_threads
 from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, Split
-from lenet_keras.model import KERNEL_LAYERS, lenet5
+from lenet_keras.model import KERNEL_LAYERS, lenet5, loss
 from lenet_keras.optimizer import optimizer
 from lenet_keras.pipeline import Batches, normalisation, training_batches
 from lenet_keras.recipe import Recipe
 from lenet_keras.records import History, Provenance, Run, Scores, Status
+from lenet_keras.shards import ShardedNetwork, shard_count
 from lenet_keras.stack import Stack
 from lenet_keras.stats import expected_calibration_error, negative_log_likelihood
 
@@ -53,13 +55,13 @@ def train(
     Raises:
         InputError: the batch is larger than the training split.
     """
-    model = lenet5(recipe, seed) if model is None else model
+    network = lenet5(recipe, seed) if model is None else model
+    # What is compiled is a shell: the network stays plain Keras, and is saved as that.
+    model = ShardedNetwork(network, shard_count(recipe))
     batches = training_batches(data, recipe, seed)
     model.compile(
         optimizer=optimizer(recipe, recipe.epochs * batches.steps_per_epoch),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        ),
+        loss=loss(recipe),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=_steps_per_execution(batches.steps_per_epoch),
         jit_compile=_jit_compile(),
@@ -95,6 +97,7 @@ def train_stack(
         InputError: the recipes differ in something that a stack cannot carry.
     """
     stack = Stack(recipes, seed) if stack is None else stack
+    stack.shards = shard_count(recipes[0])
     batches = training_batches(data, recipes[0], seed)
     stack.compile_members(
         recipes[0].epochs * batches.steps_per_epoch,
@@ -211,7 +214,9 @@ def _run(
 
 def kernels(model: keras.Model) -> dict[str, np.ndarray]:
     """The kernels of a `lenet5` model, by layer name: float32, shaped as Keras shapes them."""
-    return {name: np.asarray(model.get_layer(name).kernel) for name in KERNEL_LAYERS}
+    model = model.network if isinstance(model, ShardedNetwork) else model
+    found = {name: model.get_layer(name) for name in KERNEL_LAYERS}
+    return {n: np.asarray(layer.kernel) for n, layer in found.items() if layer.trainable_weights}
 
 
 def predict(model: keras.Model, split: Split, data: Dataset) -> np.ndarray:
@@ -225,10 +230,15 @@ def predict(model: keras.Model, split: Split, data: Dataset) -> np.ndarray:
         split.images[start : start + EVALUATION_BATCH]
         for start in range(0, len(split.images), EVALUATION_BATCH)
     ]
-    # A NumPy array between the two: with JAX the network takes no tensor of TensorFlow's.
-    return np.concatenate(
-        [np.asarray(model.predict_on_batch(normalise(chunk).numpy())) for chunk in chunks]
-    )
+
+    def logits(chunk: np.ndarray) -> np.ndarray:
+        # A NumPy array between the two: with JAX the network takes no tensor of TensorFlow's.
+        return np.asarray(model.predict_on_batch(normalise(chunk).numpy()))
+
+    first = logits(chunks[0])  # by itself: it traces the network
+    workers = PARALLEL_SHARDS if keras.backend.backend() == "tensorflow" else 1
+    with ThreadPoolExecutor(workers) as pool:
+        return np.concatenate([first, *pool.map(logits, chunks[1:])])
 
 
 def member_logits(logits: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def whereabouts(_: int = 0) -> tuple[int, str | None, str | None]:
     return (
         os.getpid(),
         os.environ.get("LENET_THREADS"),
-        os.environ.get("TF_NUM_INTRAOP_THREADS"),
+        os.environ.get("TF_NUM_INTEROP_THREADS"),
     )
 
 

@@ -73,7 +73,7 @@ def test_the_python_versions_agree_everywhere() -> None:
 
 FLOORS = [
     {"recipe"},
-    {"backend", "data", "records", "model", "optimizer", "pipeline"},
+    {"backend", "data", "records", "lenet_1998", "model", "optimizer", "pipeline", "shards"},
     {"stack"},
     {"training", "stats", "plots", "report", "signals"},
     {"study", "executors"},

@@ -1,0 +1,81 @@
+"""A step in shards is the step of the whole batch."""
+
+import numpy as np
+import pytest
+
+from lenet_keras import shards
+from lenet_keras.data import load_data
+from lenet_keras.model import lenet5
+from lenet_keras.recipe import Recipe
+from lenet_keras.shards import shard_count
+from lenet_keras.stack import Stack
+from lenet_keras.training import train, train_stack
+
+DIGITS = load_data("digits")
+BASE = Recipe(
+    dataset="digits",
+    epochs=1,
+    batch_size=96,
+    kernel_initializer="glorot_uniform",
+    momentum=0.9,
+    learning_rate=0.02,
+)
+
+
+@pytest.mark.parametrize(
+    ("threads", "changes", "count"),
+    [
+        (1, {}, 1),
+        (2, {}, 2),
+        (4, {}, 3),  # of 96 images no four parts of 32 can be made
+        (4, {"batch_size": 128}, 4),
+        (4, {"batch_size": 50}, 1),
+        (4, {"batch_size": 101}, 1),  # a prime
+        (2, {"normalization": "group"}, 2),
+        (2, {"normalization": "batch"}, 1),  # its mean is the whole batch's
+        (2, {"dtype_policy": "mixed_bfloat16"}, 1),
+    ],
+)
+def test_a_batch_is_split_where_that_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, threads: int, changes: dict, count: int
+) -> None:
+    monkeypatch.setattr(shards, "PARALLEL_SHARDS", threads)
+    assert shard_count(BASE.replace(**changes)) == count
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"l1": 1e-4, "l2": 1e-3, "label_smoothing": 0.1, "augmentation": ("mixup",)},
+        {"optimizer": "adam", "momentum": 0.0, "learning_rate": 1e-3, "schedule": "cosine"},
+        {"normalization": "layer"},
+    ],
+)
+def test_shards_give_the_same_weights_and_the_same_history(
+    monkeypatch: pytest.MonkeyPatch, changes: dict
+) -> None:
+    recipe = BASE.replace(**changes)
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(shards, "PARALLEL_SHARDS", threads)
+        model, stack = lenet5(recipe, 3), Stack([recipe, recipe.replace(learning_rate=0.01)], 3)
+        lone = train(recipe, 3, DIGITS, model=model, verbose=0)
+        member = train_stack(stack.recipes, 3, DIGITS, stack=stack, verbose=0)[0]
+        assert stack.shards == threads
+        results.append((model.get_weights(), stack.member(0).get_weights(), (lone, member)))
+    (whole, *others, whole_runs), (*more, split_runs) = results
+    for weights in (*others, *more):
+        for a, b in zip(whole, weights, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    for a, b in zip(whole_runs, split_runs, strict=True):
+        assert b.history.loss == pytest.approx(a.history.loss, rel=1e-5)
+        assert b.history.accuracy == pytest.approx(a.history.accuracy, abs=2e-3)
+        assert b.test.loss == pytest.approx(a.test.loss, rel=1e-4)
+        assert b.kernel_quantiles.keys() == a.kernel_quantiles.keys()
+
+
+def test_dropout_in_shards_repeats_to_the_last_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "PARALLEL_SHARDS", 3)
+    recipe = BASE.replace(dropout=0.5)
+    first, again = (train(recipe, 0, DIGITS, verbose=0) for _ in range(2))
+    assert first.history.loss == again.history.loss
