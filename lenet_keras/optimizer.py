@@ -83,10 +83,32 @@ def optimizer(recipe: Recipe, total_steps: int) -> keras.Optimizer:
         settings |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
     if recipe.optimizer == "adamw":  # its own default is 0.004; ours is what the recipe says
         settings["weight_decay"] = recipe.weight_decay
-    result = optimizer_class(recipe.optimizer)(Schedule(recipe, total_steps), **settings)
+    kind = optimizer_class(recipe.optimizer)
+    if recipe.step_sizes == "gauss_newton":
+        kind = MeasuredSGD
+    result = kind(Schedule(recipe, total_steps), **settings)
     if recipe.weight_decay:
         result.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return result
+
+
+class MeasuredSGD(keras.optimizers.SGD):
+    """SGD in which each weight has a factor of its own on its gradient, 1 until it is measured."""
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """One factor for each number in `variables`."""
+        super().build(variables)
+        self.factors = self.add_optimizer_variables(variables, "factor", initializer="ones")
+
+    def update_step(
+        self,
+        gradient: keras.KerasTensor,
+        variable: keras.Variable,
+        learning_rate: keras.KerasTensor,
+    ) -> None:
+        """SGD's own step, of the gradient times the factors."""
+        factor = self.factors[self._get_variable_index(variable)]
+        super().update_step(gradient * factor, variable, learning_rate)
 
 
 def optimizer_class(name: str) -> type[keras.Optimizer]:

@@ -34,6 +34,7 @@ Augmentation = Literal["flip", "shift", "cutout", "mixup"]
 Schedule = Literal[
     "constant", "step", "exponential", "cosine", "one_cycle", "warmup_cosine", "lecun_1998"
 ]
+StepSizes = Literal["equal", "gauss_newton"]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
@@ -81,6 +82,7 @@ class Recipe(BaseModel):
     momentum: float = Field(default=0.0, ge=0, lt=1)  # of sgd only
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled; of kernels, not of biases
+    step_sizes: StepSizes = "equal"  # gauss_newton: of 1998, one a weight, measured each epoch
     schedule: Schedule = "constant"
     batch_size: int = Field(default=128, ge=1)
     epochs: int = Field(default=30, ge=1)
@@ -118,6 +120,12 @@ class Recipe(BaseModel):
             )
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs momentum above 0")
+        if self.step_sizes == "gauss_newton" and (
+            self.optimizer != "sgd" or self.normalization != "none"
+        ):
+            raise ValueError(
+                "step_sizes: 'gauss_newton' needs optimizer 'sgd' and normalization 'none'"
+            )
         if self.output == "rbf" and self.label_smoothing:
             raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")
         for name, field in (

@@ -50,13 +50,15 @@ def stackable(recipe: Recipe) -> bool:
     """Whether a stack can carry the recipe at all.
 
     Early stopping ends each member at its own epoch, half precision would round a stack's sums
-    otherwise than a lone run's, and the layers of 1998 are not written for several members.
+    otherwise than a lone run's, and what is of 1998 is not written for several
+    members.
     """
     return (
         not recipe.early_stopping
         and recipe.dtype_policy == "float32"
         and recipe.pooling in POOLS
         and (recipe.connections, recipe.output) == ("full", "softmax")
+        and recipe.step_sizes == "equal"
     )
 
 

@@ -15,13 +15,13 @@ import numpy as np
 from scipy.special import softmax
 from tqdm.auto import tqdm
 
-from lenet_keras import PARALLEL_SHARDS, available_threads
+from lenet_keras import PARALLEL_SHARDS, available_threads, curvature
 from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.model import KERNEL_LAYERS, lenet5, loss
 from lenet_keras.optimizer import optimizer
 from lenet_keras.pipeline import Batches, normalisation, training_batches
-from lenet_keras.recipe import Recipe
+from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.records import History, Provenance, Run, Scores, Status
 from lenet_keras.shards import ShardedNetwork, shard_count
 from lenet_keras.stack import Stack
@@ -53,8 +53,11 @@ def train(
         tensorboard: folder for TensorBoard's logs.
 
     Raises:
-        InputError: the batch is larger than the training split.
+        InputError: the batch is larger than the training split, or the recipe measures its step
+            sizes and Keras does not run on TensorFlow.
     """
+    if recipe.step_sizes == "gauss_newton" and keras.backend.backend() != "tensorflow":
+        raise InputError("step_sizes: 'gauss_newton' needs KERAS_BACKEND=tensorflow.")
     network = lenet5(recipe, seed) if model is None else model
     # What is compiled is a shell: the network stays plain Keras, and is saved as that.
     model = ShardedNetwork(network, shard_count(recipe))
@@ -67,6 +70,8 @@ def train(
         jit_compile=_jit_compile(),
     )
     callbacks: list[keras.callbacks.Callback] = []
+    if recipe.step_sizes == "gauss_newton":
+        callbacks.append(_MeasureCurvature(network, recipe, data))
     if recipe.early_stopping:
         callbacks.append(
             keras.callbacks.EarlyStopping(
@@ -272,6 +277,23 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
     """41 quantiles, from the smallest value to the largest, to four significant digits."""
     quantiles = np.quantile(values.astype(np.float64), np.linspace(0, 1, 41))
     return tuple(float(f"{q:.4g}") for q in quantiles)
+
+
+class _MeasureCurvature(keras.callbacks.Callback):
+    """Before each epoch, gives every weight its step size of 1998 (appendix C)."""
+
+    def __init__(self, network: keras.Model, recipe: Recipe, data: Dataset) -> None:
+        super().__init__()
+        self.network, self.recipe = network, recipe
+        self.images = normalisation(data)(data.train.images[: curvature.IMAGES]).numpy()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.model.optimizer.build(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        measured = curvature.gauss_newton_diagonal(self.network, self.recipe, self.images)
+        for factor, along in zip(self.model.optimizer.factors, measured, strict=True):
+            factor.assign(1.0 / (curvature.MU + along))
 
 
 class _Watch(keras.callbacks.Callback):

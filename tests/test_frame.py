@@ -74,7 +74,7 @@ def test_the_python_versions_agree_everywhere() -> None:
 FLOORS = [
     {"recipe"},
     {"backend", "data", "records", "lenet_1998", "model", "optimizer", "pipeline", "shards"},
-    {"stack"},
+    {"stack", "curvature"},
     {"training", "stats", "plots", "report", "signals"},
     {"study", "executors"},
     {"notebooks", "summary"},
