@@ -314,11 +314,10 @@ def print_table(seconds: dict[str, list[float]], reference: str) -> None:
 def recipes_of_configs() -> dict[str, Recipe]:
     """One recipe for each variant of every technique file, at the middle of its grid."""
     from lenet_keras.study import Study
+    from lenet_keras.summary import technique_files
 
     recipes = {}
-    for path in sorted((Path(__file__).parent.parent / "configs").glob("*.yaml")):
-        if path.stem == "baseline":
-            continue
+    for path in technique_files(Path(__file__).parent.parent / "configs"):
         study = Study.from_yaml(path)
         for variant in study.variants:
             grid = study.grid(variant)
