@@ -153,9 +153,10 @@ def table(overview: Overview) -> str:
     """Every variant of every technique in the overview, the best of each technique on top."""
     rows = []
     for _, part in overview.table.groupby("study", sort=False):
-        for line in part.sort_values("mean", ascending=False).to_dict("records"):
+        best_first = part.sort_values("mean", ascending=False).to_dict("records")
+        for rank, line in enumerate(best_first):
             row = {
-                "technique": line["study"],
+                "technique": "" if rank else line["study"],  # named once, above its variants
                 "variant": line["variant"],
                 "rate": f"{line['learning_rate']:g}",
                 "test accuracy, % [95 %]": _accuracy(line),
@@ -461,10 +462,10 @@ def convergence(overview: Overview) -> Axes:
     return _labelled(axes, overview)
 
 
-def _colours(overview: Overview) -> plots.Colours | None:
-    """One look for each technique, recorded or not; those of the variants if there is only one."""
+def _colours(overview: Overview) -> plots.Colours:
+    """One look for each technique, recorded or not; for each variant if there is one technique."""
     if len(overview.baselines) < 2:
-        return None
+        return plots.colours(overview.table["variant"].tolist())
     return plots.colours([study.title for study in overview.studies])
 
 
