@@ -3,8 +3,9 @@
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,3 +104,11 @@ def calls(folder: Path) -> list[tuple[int, bool, list[str]]]:
     lines = path.read_text().splitlines() if path.exists() else []
     split = [line.split() for line in lines]
     return [(int(seed), score_test == "True", keys) for _, _, seed, score_test, *keys in split]
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait for something that happens in another process."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.02)

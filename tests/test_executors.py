@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from examples import calls, set_pause, train_quickly
+from examples import calls, set_pause, train_quickly, until
 
 from lenet_keras import executors, records
 from lenet_keras.executors import open_executor
@@ -46,13 +46,6 @@ def study(tmp_path: Path) -> Study:
 def run(study: Study, folder: Path, executor: str, **arguments: Any) -> pd.DataFrame:
     arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
     return study.run(folder / "results", executor=executor, **arguments)
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.02)
 
 
 def running(pid: int) -> bool:
