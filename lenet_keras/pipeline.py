@@ -1,11 +1,16 @@
-"""The tf.data pipeline: a dataset's uint8 arrays as seeded, normalised, augmented batches."""
+"""The tf.data pipeline: a dataset's uint8 arrays as seeded, augmented batches, and their scaling.
+
+Batches stay in pixel values, a quarter of the bytes; the network's first operation normalises them.
+"""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_keras.backend import tf
+from lenet_keras import fused
+from lenet_keras.backend import keras, ops, tf
 from lenet_keras.data import Dataset
 from lenet_keras.recipe import InputError, Recipe
 
@@ -15,8 +20,9 @@ class Batches:
     """All training batches of one run.
 
     Attributes:
-        dataset: yields (images float32 (batch, 32, 32, 3), labels float32 (batch, classes)),
-            `epochs * steps_per_epoch` times, through one iterator for the whole run.
+        dataset: yields (images (batch, 32, 32, 3), labels float32 (batch, classes)), `epochs *
+            steps_per_epoch` times, through one iterator for the whole run. Images hold pixel
+            values, uint8 or, after cutout and mixup, float32; `normalisation` scales them.
         steps_per_epoch: full batches in one pass over the training split; what is left over after
             the last full batch is another few images in every epoch.
         digest: SHA-256 of the minibatch indices; equal digests mean paired runs.
@@ -42,7 +48,7 @@ def minibatch_indices(images: int, batch_size: int, epochs: int, seed: int) -> n
 
 
 def training_batches(data: Dataset, recipe: Recipe, seed: int) -> Batches:
-    """The training split, shuffled anew for each epoch, normalised and augmented.
+    """The training split, shuffled anew for each epoch and augmented.
 
     The same seed gives the same batches whatever the number of threads: order and augmentation
     are drawn from the seed and the step, never from a shared generator.
@@ -61,7 +67,7 @@ def training_batches(data: Dataset, recipe: Recipe, seed: int) -> Batches:
     indices = minibatch_indices(count, recipe.batch_size, recipe.epochs, seed)
     images = tf.constant(data.train.images)
     labels = tf.one_hot(data.train.labels, len(data.class_names))
-    normalise = normalisation(data)
+    mean = tf.constant(data.mean)
     # One weight a step, as in the reference implementation of Zhang et al. 2018.
     mixing = np.random.default_rng([seed, 1 << 32]).beta(
         recipe.mixup_alpha, recipe.mixup_alpha, len(indices)
@@ -76,9 +82,10 @@ def training_batches(data: Dataset, recipe: Recipe, seed: int) -> Batches:
             x = shift(
                 x, draw.integers(1, recipe.shift_pixels), draw.integers(2, recipe.shift_pixels)
             )
-        x = normalise(x)
+        if {"cutout", "mixup"}.intersection(recipe.augmentation):
+            x = tf.cast(x, tf.float32)
         if "cutout" in recipe.augmentation:
-            x = cutout(x, draw.uniform(3), draw.uniform(4), recipe.cutout_size)
+            x = cutout(x, draw.uniform(3), draw.uniform(4), recipe.cutout_size, mean)
         if "mixup" in recipe.augmentation:
             # The order is random already, so the batch upside down is a random partner.
             x = weight * x + (1 - weight) * tf.reverse(x, [0])
@@ -100,18 +107,19 @@ def training_batches(data: Dataset, recipe: Recipe, seed: int) -> Batches:
     )
 
 
-def normalisation(data: Dataset):  # type: ignore[no-untyped-def]
-    """The function from uint8 images (n, 32, 32, 3) to float32 ones; those of the training split
-    get mean 0 and standard deviation 1 in each channel."""
-    # A value for every pixel: TensorFlow broadcasts three channels five times slower than images.
+def normalisation(data: Dataset) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """The function from pixel values (n, 32, 32, 3), uint8 or float32, to float32 images; those of
+    the training split get mean 0 and standard deviation 1 in each channel."""
+    # A value for every pixel: three channels broadcast five times slower than whole images.
     pixels = int(np.prod(data.train.images.shape[1:3]))
-    mean = tf.constant(np.tile(data.mean, pixels))
-    scale = tf.constant(np.tile(1.0 / data.deviation, pixels))
+    mean, scale = np.tile(data.mean, pixels), np.tile(1.0 / data.deviation, pixels)
 
-    def normalise(images: tf.Tensor) -> tf.Tensor:
-        flat = tf.cast(tf.reshape(images, (-1, len(mean))), tf.float32)
-        return tf.reshape((flat - mean) * scale, tf.shape(images))
+    def normalise(images: keras.KerasTensor) -> keras.KerasTensor:
+        flat = ops.cast(ops.reshape(images, (-1, len(mean))), "float32")
+        return ops.reshape((flat - mean) * scale, ops.shape(images))
 
+    if fused.available():
+        return tf.function(normalise, jit_compile=True, autograph=False)
     return normalise
 
 
@@ -154,15 +162,18 @@ def shift(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     return tf.gather(rows, source(images.shape[2], right), axis=2, batch_dims=1)
 
 
-def cutout(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tensor:
-    """Blank a square of `size` pixels in each normalised image (DeVries & Taylor 2017).
+def cutout(
+    images: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int, colour: tf.Tensor
+) -> tf.Tensor:
+    """Blank a square of `size` pixels in each image (DeVries & Taylor 2017).
 
-    The square's centre is anywhere in the image, so a part of it may lie outside. Blank is 0: the
-    training split's mean colour.
+    The square's centre is anywhere in the image, so a part of it may lie outside.
 
     Args:
-        images: float32 (batch, height, width, channels), normalised.
+        images: float32 (batch, height, width, channels).
         y, x: float32 (batch,) in [0, 1), the centre as a fraction of height and width.
+        size: of a side, in pixels.
+        colour: float32 (channels,): the training split's mean, which normalises to 0.
     """
 
     def inside(length: int, centre: tf.Tensor) -> tf.Tensor:
@@ -172,4 +183,4 @@ def cutout(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor, size: int) -> tf.Tenso
 
     height, width = images.shape[1], images.shape[2]
     blank = inside(height, y)[:, :, None] & inside(width, x)[:, None, :]
-    return tf.where(blank[..., None], 0.0, images)
+    return tf.where(blank[..., None], colour, images)

@@ -65,13 +65,14 @@ def measure(recipe: Recipe, seed: int, data: "Dataset") -> pd.DataFrame:
     """
     from lenet_keras.backend import keras  # here: who only reads records needs no TensorFlow
     from lenet_keras.model import lenet5, loss
-    from lenet_keras.pipeline import training_batches
+    from lenet_keras.pipeline import normalisation, training_batches
     from lenet_keras.training import kernels
 
     model = lenet5(recipe, seed)
-    images, labels = next(
+    pixels, labels = next(
         iter(training_batches(data, recipe.replace(epochs=1), seed).dataset.as_numpy_iterator())
     )
+    images = np.asarray(normalisation(data)(pixels))
     names = {layer.name for layer in model.layers}
     activated = {name: f"{name}_{recipe.activation}" for name in LAYERS}
     handed_on = {

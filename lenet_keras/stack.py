@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from lenet_keras import fused
 from lenet_keras.backend import keras, ops, tf
 from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
 from lenet_keras.optimizer import Schedule, optimizer_class
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.shards import Sharded
 
 # What members of one stack may differ in; all else must be equal.
 MEMBER_FIELDS = frozenset(
@@ -39,6 +39,7 @@ POOLS: dict[str, Callable] = {
     "average": functools.partial(ops.average_pool, pool_size=(2, 2), strides=(2, 2)),
     "max": functools.partial(ops.max_pool, pool_size=(2, 2), strides=(2, 2)),
 }
+RISING = frozenset({"tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu"})
 
 
 def _shared(recipe: Recipe) -> tuple:
@@ -46,20 +47,23 @@ def _shared(recipe: Recipe) -> tuple:
     return tuple((n, v) for n, v in recipe if n not in MEMBER_FIELDS)
 
 
-def stackable(recipe: Recipe) -> bool:
-    """Whether a stack can carry the recipe at all.
+def carried(recipe: Recipe) -> bool:
+    """Whether a stack, be it of one member, can carry the recipe.
 
-    Early stopping ends each member at its own epoch, half precision would round a stack's sums
-    otherwise than a lone run's, and what is of 1998 is not written for several
-    members.
+    Half precision would round a stack's sums otherwise than a lone network's, and what is of 1998
+    is not written for several members.
     """
     return (
-        not recipe.early_stopping
-        and recipe.dtype_policy == "float32"
+        recipe.dtype_policy == "float32"
         and recipe.pooling in POOLS
         and (recipe.connections, recipe.output) == ("full", "softmax")
         and recipe.step_sizes == "equal"
     )
+
+
+def stackable(recipe: Recipe) -> bool:
+    """Whether the recipe can train beside others: early stopping ends each at its own epoch."""
+    return carried(recipe) and not recipe.early_stopping
 
 
 def group_for_stacking(recipes: Sequence[Recipe], size: int = 8) -> list[list[Recipe]]:
@@ -82,18 +86,37 @@ def group_for_stacking(recipes: Sequence[Recipe], size: int = 8) -> list[list[Re
     return groups
 
 
-class Stack(Sharded):
-    """Members' LeNet-5s as one model: images (batch, 32, 32, 3) to logits (batch, members, 10)."""
+class Stack(keras.Model):
+    """Members' LeNet-5s as one model: images (batch, 32, 32, 3) to logits (batch, members, 10).
 
-    def __init__(self, recipes: Sequence[Recipe], seed: int) -> None:
+    `prepare` is applied to the images first; it may normalise them. In training, a batch goes
+    through the layers in `shards` equal parts (see `shards.py`).
+    """
+
+    shards = 1
+    prepare: Callable = staticmethod(lambda images: images)
+
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        seed: int,
+        networks: Sequence[keras.Model] | None = None,
+    ) -> None:
         """Members start from the weights that `lenet5(recipe, seed)` draws.
 
+        Args:
+            recipes: one a member.
+            seed: of the weights and of the dropout masks.
+            networks: start from the weights of these `lenet5` models instead.
+
         Raises:
-            InputError: the recipes differ in a field that a stack cannot carry.
+            InputError: the recipes differ in a field that a stack cannot carry, or one has what no
+                stack carries.
         """
         super().__init__(name="stack")
         differing = {n for r in recipes for n, v in r if v != getattr(recipes[0], n)}
-        if differing - MEMBER_FIELDS or not all(map(stackable, recipes)):
+        able = carried(recipes[0]) if len(recipes) == 1 else all(map(stackable, recipes))
+        if differing - MEMBER_FIELDS or not able:
             raise InputError(
                 "these recipes cannot train side by side: they differ in "
                 f"{', '.join(sorted(differing - MEMBER_FIELDS)) or 'nothing'}, or stop early, or "
@@ -102,10 +125,9 @@ class Stack(Sharded):
         self.recipes, self.seed = tuple(recipes), seed
         self.members = len(recipes)
         self.activations = [keras.activations.get(activation(r.activation)) for r in recipes]
-        self.pools = [POOLS[recipe.pooling] for recipe in recipes]
-        first = lenet5(recipes[0], seed)
-        lone = [first.get_weights()]
-        lone += [lenet5(recipe, seed).get_weights() for recipe in recipes[1:]]
+        self.features = [activate_and_pool(r.activation, r.pooling) for r in recipes]
+        networks = networks or [lenet5(recipe, seed) for recipe in recipes]
+        first, lone = networks[0], [network.get_weights() for network in networks]
         self.member_weights = [
             self.add_weight(
                 shape=(self.members, *variable.shape),
@@ -134,17 +156,24 @@ class Stack(Sharded):
         self.built = True
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """Logits float32 (batch, members, 10)."""
-        x = self._convolution("C1", images, ops.conv)
-        x = self._by_member(self.pools, self._activated("C1", x, training))
-        x = self._convolution("C3", x, grouped_convolution())
-        x = self._by_member(self.pools, self._activated("C3", x, training))
+        """Logits float32 (batch, members, 10); in training in shards a list of the parts' logits,
+        so that no part waits for another before the gradients are added."""
+        parts = ops.split(images, self.shards) if training and self.shards > 1 else [images]
+        parts = [self.prepare(x) for x in parts]
+        for name, convolve in (("C1", ops.conv), ("C3", grouped_convolution())):
+            parts = [self._convolution(name, x, convolve) for x in parts]
+            parts = self._normalized(name, parts, training)
+            parts = [self._by_member(self.features, x) for x in parts]
         # (batch, 5, 5, members * 16) to (members, batch, 400), rows as `Flatten` orders them
-        x = ops.reshape(x, (-1, 25, self.members, 16))
-        x = ops.reshape(ops.transpose(x, (2, 0, 1, 3)), (self.members, -1, 400))
-        x = self._dropped(self._activated("C5", self._dense("C5", x), training), training)
-        x = self._dropped(self._activated("F6", self._dense("F6", x), training), training)
-        return ops.transpose(self._dense("output", x), (1, 0, 2))
+        parts = [ops.reshape(x, (-1, 25, self.members, 16)) for x in parts]
+        parts = [
+            ops.reshape(ops.transpose(x, (2, 0, 1, 3)), (self.members, -1, 400)) for x in parts
+        ]
+        for name in ("C5", "F6"):
+            parts = self._normalized(name, [self._dense(name, x) for x in parts], training)
+            parts = [self._dropped(self._by_member(self.activations, x), training) for x in parts]
+        logits = [ops.transpose(self._dense("output", x), (1, 0, 2)) for x in parts]
+        return logits if len(logits) > 1 else logits[0]
 
     def _convolution(
         self, name: str, x: keras.KerasTensor, convolve: Callable
@@ -160,14 +189,6 @@ class Stack(Sharded):
         bias = ops.expand_dims(self.by_path[f"{name}/bias"], 1)
         return ops.matmul(x, self.by_path[f"{name}/kernel"]) + bias
 
-    def _activated(self, name: str, x: keras.KerasTensor, training: bool) -> keras.KerasTensor:
-        kind = self.recipes[0].normalization
-        if kind == "batch":
-            x = self._batch_normalized(name, x, training)
-        elif kind != "none":
-            x = self._group_normalized(name, x, groups=self.norm.groups)
-        return self._by_member(self.activations, x)
-
     def _by_member(self, functions: Sequence[Callable], x: keras.KerasTensor) -> keras.KerasTensor:
         """Each member's own function of its part; neighbours with the same one share a call."""
         runs = [(function, len(list(same))) for function, same in itertools.groupby(functions)]
@@ -180,10 +201,35 @@ class Stack(Sharded):
             [function(part) for (function, _), part in zip(runs, parts, strict=True)], axis=axis
         )
 
-    def _affine(self, name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Each member's own scale and offset of each channel."""
+    def _normalized(
+        self, name: str, parts: list[keras.KerasTensor], training: bool
+    ) -> list[keras.KerasTensor]:
+        """The parts of a batch, each as the recipes' normalisation makes it."""
+        if self.norm is None:
+            return parts
+        if isinstance(self.norm, keras.layers.GroupNormalization):
+            return [self._group_normalized(name, x) for x in parts]
+        moving = [self.by_path[f"{name}_norm/moving_{v}"] for v in ("mean", "variance")]
+        statistics = moving
+        if training:
+            statistics = list(self._moments(parts, moving[0].shape))
+            for kept, new in zip(moving, statistics, strict=True):
+                kept.assign(kept * self.norm.momentum + new * (1.0 - self.norm.momentum))
+        mean, variance = statistics
         gamma, beta = (self.by_path[f"{name}_norm/{v}"] for v in ("gamma", "beta"))
-        return x * self._spread(gamma, x) + self._spread(beta, x)
+        scale = gamma * ops.rsqrt(variance + self.norm.epsilon)
+        offset = beta - mean * scale
+        return [x * self._spread(scale, x) + self._spread(offset, x) for x in parts]
+
+    @staticmethod
+    def _moments(parts: list[keras.KerasTensor], shape: tuple) -> tuple[keras.KerasTensor, ...]:
+        """Mean and variance over the whole batch, each (members, channels)."""
+        axes = (0, 1, 2) if len(parts[0].shape) == 4 else (1,)
+        means = [ops.mean(x, axes) for x in parts]
+        squares = [ops.mean(ops.square(x), axes) for x in parts]
+        mean, square = (sum(values) / len(parts) for values in (means, squares))
+        variance = ops.maximum(square - ops.square(mean), 0.0)
+        return ops.reshape(mean, shape), ops.reshape(variance, shape)
 
     @staticmethod
     def _spread(values: keras.KerasTensor, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -191,32 +237,26 @@ class Stack(Sharded):
         layer's output: (batch, height, width, members * channels) or (members, batch, channels)."""
         return ops.reshape(values, (-1,)) if len(x.shape) == 4 else ops.expand_dims(values, 1)
 
-    def _batch_normalized(
-        self, name: str, x: keras.KerasTensor, training: bool
-    ) -> keras.KerasTensor:
-        layer = self.norm
-        moving = [self.by_path[f"{name}_norm/moving_{v}"] for v in ("mean", "variance")]
-        if training:
-            statistics = ops.moments(x, axes=(0, 1, 2) if len(x.shape) == 4 else (1,))
-            statistics = [ops.reshape(s, moving[0].shape) for s in statistics]
-            for kept, new in zip(moving, statistics, strict=True):
-                kept.assign(kept * layer.momentum + new * (1.0 - layer.momentum))
-        else:
-            statistics = moving
-        mean, variance = (self._spread(s, x) for s in statistics)
-        return self._affine(name, (x - mean) * ops.rsqrt(variance + layer.epsilon))
+    def _group_normalized(self, name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        spatial = len(x.shape) == 4
+        groups = self.norm.groups * (self.members if spatial else 1)
+        size = x.shape[-1] // groups
 
-    def _group_normalized(self, name: str, x: keras.KerasTensor, groups: int) -> keras.KerasTensor:
-        if len(x.shape) == 4:
-            pixels, channels = x.shape[1] * x.shape[2], x.shape[3] // (self.members * groups)
-            grouped = ops.reshape(x, (-1, pixels, self.members * groups, channels))
-            axes: tuple[int, ...] = (1, 3)
-        else:
-            grouped = ops.reshape(x, (self.members, -1, groups, x.shape[2] // groups))
-            axes = (3,)
-        mean, variance = ops.moments(grouped, axes=axes, keepdims=True)
-        normalized = (grouped - mean) * ops.rsqrt(variance + self.norm.epsilon)
-        return self._affine(name, ops.reshape(normalized, ops.shape(x)))
+        def over_groups(values: keras.KerasTensor) -> keras.KerasTensor:
+            """Each image's mean over a group, given to each of the group's channels."""
+            if spatial:
+                values = ops.mean(values, (1, 2))  # first: along channels a sum is fastest
+            lead = (-1,) if spatial else (self.members, -1)
+            return ops.repeat(ops.mean(ops.reshape(values, (*lead, groups, size)), -1), size, -1)
+
+        mean, square = over_groups(x), over_groups(ops.square(x))
+        variance = ops.maximum(square - ops.square(mean), 0.0)
+        gamma, beta = (self.by_path[f"{name}_norm/{v}"] for v in ("gamma", "beta"))
+        scale = self._spread(gamma, x) * ops.rsqrt(variance + self.norm.epsilon)
+        offset = self._spread(beta, x) - mean * scale
+        if spatial:
+            scale, offset = (ops.expand_dims(v, (1, 2)) for v in (scale, offset))
+        return x * scale + offset
 
     def _dropped(self, x: keras.KerasTensor, training: bool) -> keras.KerasTensor:
         if not training or not self.dropout_rates.any():
@@ -244,17 +284,24 @@ class Stack(Sharded):
         self,
         x: keras.KerasTensor = None,
         y: keras.KerasTensor = None,
-        y_pred: keras.KerasTensor = None,
+        y_pred: keras.KerasTensor | list[keras.KerasTensor] = None,
         sample_weight: None = None,
         training: bool = True,
     ) -> keras.KerasTensor:
         """The members' losses, summed: so each member's gradient is that of its own loss."""
-        y = ops.expand_dims(y, 1)
-        smoothed = y * (1.0 - self.smoothing) + self.smoothing / CLASSES
-        entropies = ops.categorical_crossentropy(
-            ops.broadcast_to(smoothed, ops.shape(y_pred)), y_pred, from_logits=True
-        )
-        losses = ops.mean(entropies, axis=0)
+        parts = y_pred if isinstance(y_pred, list) else [y_pred]
+        targets = ops.split(ops.expand_dims(y, 1), len(parts))
+        entropies = [
+            ops.categorical_crossentropy(
+                ops.broadcast_to(
+                    target * (1.0 - self.smoothing) + self.smoothing / CLASSES, ops.shape(logits)
+                ),
+                logits,
+                from_logits=True,
+            )
+            for target, logits in zip(targets, parts, strict=True)
+        ]
+        losses = sum(ops.mean(entropy, axis=0) for entropy in entropies) / len(parts)
         for power, factors in self.penalties.items():
             size = ops.abs if power == "l1" else ops.square
             for name in KERNEL_LAYERS:
@@ -267,19 +314,24 @@ class Stack(Sharded):
         self,
         x: keras.KerasTensor,
         y: keras.KerasTensor,
-        y_pred: keras.KerasTensor,
+        y_pred: keras.KerasTensor | list[keras.KerasTensor],
         sample_weight: None = None,
     ) -> dict:
         """Mean loss and accuracy of every member so far in this epoch, each (members,)."""
-        right = ops.equal(ops.argmax(y_pred, -1), ops.expand_dims(ops.argmax(y, -1), 1))
+        logits = ops.concatenate(y_pred) if isinstance(y_pred, list) else y_pred
+        right = ops.equal(ops.argmax(logits, -1), ops.expand_dims(ops.argmax(y, -1), 1))
         self.member_accuracy.update_state(ops.mean(ops.cast(right, "float32"), axis=0))
         return self.get_metrics_result()
 
     def member(self, index: int) -> keras.Model:
         """The plain `lenet5` of one member, with the weights it has now."""
         model = lenet5(self.recipes[index], self.seed)
-        model.set_weights([np.asarray(weights[index]) for weights in self.member_weights])
+        model.set_weights(self.weights_of(index))
         return model
+
+    def weights_of(self, index: int) -> list[np.ndarray]:
+        """One member's weights, in the order of the plain model's."""
+        return [np.asarray(weights[index]) for weights in self.member_weights]
 
     def member_kernels(self, index: int) -> dict[str, np.ndarray]:
         """One member's kernels by layer name, shaped as in the plain model."""
@@ -301,8 +353,9 @@ class MemberMean(keras.Metric):
         self.count.assign_add(1.0)
 
     def result(self) -> keras.KerasTensor:
-        """float32 (members,)."""
-        return self.total / ops.maximum(self.count, 1.0)
+        """float32 (members,); of one member a plain number, as Keras' callbacks expect."""
+        mean = self.total / ops.maximum(self.count, 1.0)
+        return mean if mean.shape[0] > 1 else mean[0]
 
 
 def member_optimizer(recipes: Sequence[Recipe], total_steps: int) -> keras.Optimizer:
@@ -346,9 +399,25 @@ def member_optimizer(recipes: Sequence[Recipe], total_steps: int) -> keras.Optim
     settings: dict = {}
     if momentum.any():
         settings |= {"momentum": float(momentum.max()), "nesterov": recipes[0].nesterov}
-    optimizer = MemberOptimizer(Schedule(recipes, total_steps), **settings)
+    scheduled = recipes if len(recipes) > 1 else recipes[0]  # one rate is a plain number, to logs
+    optimizer = MemberOptimizer(Schedule(scheduled, total_steps), **settings)
     optimizer.weight_decay = None  # AdamW has one of its own; here it is in the update step
     return optimizer
+
+
+@functools.cache
+def activate_and_pool(name: str, pooling: str) -> Callable:
+    """S2 or S4 of an activation, as a function of (batch, height, width, channels).
+
+    A rising function and the maximum may change places: the numbers are the same, and the function
+    has a quarter of them to work on.
+    """
+    function, pool = keras.activations.get(activation(name)), POOLS[pooling]
+    if pooling == "max" and name in RISING:
+        return lambda x: function(pool(x))
+    if pooling == "average" and fused.available():
+        return functools.partial(fused.average_pooled, activation=function)
+    return lambda x: pool(function(x))
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from lenet_keras.pipeline import Batches, normalisation, training_batches
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.records import History, Provenance, Run, Scores, Status
 from lenet_keras.shards import ShardedNetwork, shard_count
-from lenet_keras.stack import Stack
+from lenet_keras.stack import Stack, carried
 from lenet_keras.stats import expected_calibration_error, negative_log_likelihood
 
 EVALUATION_BATCH = 1000  # images; a divisor of CIFAR-10's splits, small enough to stay in the cache
@@ -60,15 +60,9 @@ def train(
         raise InputError("step_sizes: 'gauss_newton' needs KERAS_BACKEND=tensorflow.")
     network = lenet5(recipe, seed) if model is None else model
     # What is compiled is a shell: the network stays plain Keras, and is saved as that.
-    model = ShardedNetwork(network, shard_count(recipe))
+    shell = Stack([recipe], seed, [network]) if carried(recipe) else ShardedNetwork(network)
     batches = training_batches(data, recipe, seed)
-    model.compile(
-        optimizer=optimizer(recipe, recipe.epochs * batches.steps_per_epoch),
-        loss=loss(recipe),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=_steps_per_execution(batches.steps_per_epoch),
-        jit_compile=_jit_compile(),
-    )
+    _compile(shell, [recipe], batches, data)
     callbacks: list[keras.callbacks.Callback] = []
     if recipe.step_sizes == "gauss_newton":
         callbacks.append(_MeasureCurvature(network, recipe, data))
@@ -80,7 +74,10 @@ def train(
         )
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
-    return _fit(model, [recipe], seed, data, batches, callbacks, score_test, verbose)[0]
+    watch = _fit(shell, [recipe], data, batches, callbacks, verbose)
+    if isinstance(shell, Stack):
+        network.set_weights(shell.weights_of(0))
+    return _runs(network, [recipe], seed, data, batches, watch, score_test)[0]
 
 
 def train_stack(
@@ -102,14 +99,31 @@ def train_stack(
         InputError: the recipes differ in something that a stack cannot carry.
     """
     stack = Stack(recipes, seed) if stack is None else stack
-    stack.shards = shard_count(recipes[0])
     batches = training_batches(data, recipes[0], seed)
-    stack.compile_members(
-        recipes[0].epochs * batches.steps_per_epoch,
-        steps_per_execution=_steps_per_execution(batches.steps_per_epoch),
-        jit_compile=_jit_compile(),
+    _compile(stack, recipes, batches, data)
+    watch = _fit(stack, recipes, data, batches, [], verbose)
+    return _runs(stack, recipes, seed, data, batches, watch, score_test)
+
+
+def _compile(
+    model: Stack | ShardedNetwork, recipes: Sequence[Recipe], batches: Batches, data: Dataset
+) -> None:
+    """Make a model ready for its recipes' training, in as many shards as this machine bears."""
+    model.shards, model.prepare = shard_count(recipes[0]), normalisation(data)
+    settings = {
+        "steps_per_execution": _steps_per_execution(batches.steps_per_epoch),
+        "jit_compile": _jit_compile(),
+    }
+    total_steps = recipes[0].epochs * batches.steps_per_epoch
+    if isinstance(model, Stack):
+        model.compile_members(total_steps, **settings)
+        return
+    model.compile(
+        optimizer=optimizer(recipes[0], total_steps),
+        loss=loss(recipes[0]),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        **settings,
     )
-    return _fit(stack, recipes, seed, data, batches, [], score_test, verbose)
 
 
 def _steps_per_execution(steps: int) -> int:
@@ -125,16 +139,13 @@ def _jit_compile() -> bool:
 def _fit(
     model: keras.Model,
     recipes: Sequence[Recipe],
-    seed: int,
     data: Dataset,
     batches: Batches,
     callbacks: list[keras.callbacks.Callback],
-    score_test: bool,
     verbose: int,
-) -> list[Run]:
-    """Fit a compiled model of one member or several and make each member's run."""
+) -> "_Watch":
+    """Fit a compiled model of one member or several; what was seen on the way."""
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
-    started, clock = datetime.now(UTC), time.perf_counter()
     epochs, steps = recipes[0].epochs, batches.steps_per_epoch
     with tqdm(total=epochs * steps, unit="step", disable=not verbose, leave=verbose > 0) as bar:
         watch = _Watch(data, len(recipes), bar)
@@ -146,6 +157,19 @@ def _fit(
             shuffle=False,  # the batches are shuffled already; Keras would warn
             verbose=0,
         )
+    return watch
+
+
+def _runs(
+    model: keras.Model,
+    recipes: Sequence[Recipe],
+    seed: int,
+    data: Dataset,
+    batches: Batches,
+    watch: "_Watch",
+    score_test: bool,
+) -> list[Run]:
+    """Score a trained network or stack and make each member's run."""
     logits = {
         "train": member_logits(predict(model, data.train, data)),
         "validation": member_logits(predict(model, data.validation, data)),
@@ -163,8 +187,8 @@ def _fit(
         device=_accelerator() or _processor(),
         threads=available_threads(),
         stack=tuple(recipes) if len(recipes) > 1 else (),
-        started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        wall_seconds=round((time.perf_counter() - clock) / len(recipes), 2),
+        started=watch.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        wall_seconds=round((datetime.now(UTC) - watch.started).total_seconds() / len(recipes), 2),
     )
     return [
         _run(
@@ -219,7 +243,6 @@ def _run(
 
 def kernels(model: keras.Model) -> dict[str, np.ndarray]:
     """The kernels of a `lenet5` model, by layer name: float32, shaped as Keras shapes them."""
-    model = model.network if isinstance(model, ShardedNetwork) else model
     found = {name: model.get_layer(name) for name in KERNEL_LAYERS}
     return {n: np.asarray(layer.kernel) for n, layer in found.items() if layer.trainable_weights}
 
@@ -230,15 +253,16 @@ def predict(model: keras.Model, split: Split, data: Dataset) -> np.ndarray:
     Returns:
         float32 (images, classes), or (images, members, classes) from a stack.
     """
-    normalise = normalisation(data)
+    normalise = None if isinstance(model, Stack | ShardedNetwork) else normalisation(data)
     chunks = [
         split.images[start : start + EVALUATION_BATCH]
         for start in range(0, len(split.images), EVALUATION_BATCH)
     ]
 
     def logits(chunk: np.ndarray) -> np.ndarray:
-        # A NumPy array between the two: with JAX the network takes no tensor of TensorFlow's.
-        return np.asarray(model.predict_on_batch(normalise(chunk).numpy()))
+        # What trains normalises by itself; a plain network is given what it expects.
+        images = np.asarray(normalise(chunk)) if normalise else chunk
+        return np.asarray(model.predict_on_batch(images))
 
     first = logits(chunks[0])  # by itself: it traces the network
     workers = PARALLEL_SHARDS if keras.backend.backend() == "tensorflow" else 1
@@ -285,7 +309,7 @@ class _MeasureCurvature(keras.callbacks.Callback):
     def __init__(self, network: keras.Model, recipe: Recipe, data: Dataset) -> None:
         super().__init__()
         self.network, self.recipe = network, recipe
-        self.images = normalisation(data)(data.train.images[: curvature.IMAGES]).numpy()
+        self.images = np.asarray(normalisation(data)(data.train.images[: curvature.IMAGES]))
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.model.optimizer.build(self.model.trainable_variables)
@@ -302,6 +326,7 @@ class _Watch(keras.callbacks.Callback):
     def __init__(self, data: Dataset, members: int, bar: tqdm) -> None:
         super().__init__()
         self.data, self.members, self.bar = data, members, bar
+        self.started = datetime.now(UTC)
         self.epochs: list[dict[str, list[float]]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -317,19 +342,17 @@ class _Watch(keras.callbacks.Callback):
         scores = [score(member, self.data.validation.labels) for member in logits]
         rate = np.asarray(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         values = {
-            "loss": np.atleast_1d(
-                logs["member_loss" if "member_loss" in logs else "loss"]
-            ).tolist(),
-            "accuracy": np.atleast_1d(
-                logs["member_accuracy" if "member_accuracy" in logs else "accuracy"]
-            ).tolist(),
+            **{
+                name: np.atleast_1d(logs.pop(f"member_{name}", logs.get(name))).tolist()
+                for name in ("loss", "accuracy")
+            },
             "val_loss": [math.nan if s.loss is None else s.loss for s in scores],
             "val_accuracy": [s.accuracy for s in scores],
             "learning_rate": np.broadcast_to(rate, self.members).tolist(),
         }
+        logs |= {name: column[0] for name, column in values.items()}  # others expect one number
         values["seconds"] = [(time.perf_counter() - self.clock) / self.members] * self.members
         self.epochs.append(values)
-        logs |= {"val_loss": values["val_loss"][0], "val_accuracy": values["val_accuracy"][0]}
         finite = np.isfinite(values["loss"]) & np.isfinite(values["val_loss"])
         if finite.any():
             loss = np.mean(np.array(values["loss"])[finite])

@@ -73,7 +73,17 @@ def test_the_python_versions_agree_everywhere() -> None:
 
 FLOORS = [
     {"recipe"},
-    {"backend", "data", "records", "lenet_1998", "model", "optimizer", "pipeline", "shards"},
+    {
+        "fused",
+        "backend",
+        "data",
+        "records",
+        "lenet_1998",
+        "model",
+        "optimizer",
+        "pipeline",
+        "shards",
+    },
     {"stack", "curvature"},
     {"training", "stats", "plots", "report", "signals"},
     {"study", "executors"},

@@ -58,12 +58,12 @@ def test_paired_variants_see_the_same_images_in_the_same_order():
     assert plain.digest != other.digest
 
 
-def test_plain_batches_are_the_chosen_images_normalised():
+def test_plain_batches_are_the_chosen_images():
     recipe = Recipe(dataset="digits", epochs=1, batch_size=50)
     indices = minibatch_indices(len(DIGITS.train.labels), 50, 1, seed=3)
     x, y = all_batches(recipe, seed=3)[1]
-    images = (DIGITS.train.images[indices[1]] - DIGITS.mean) / DIGITS.deviation
-    np.testing.assert_allclose(x, images, atol=1e-5)
+    assert x.dtype == np.uint8
+    np.testing.assert_array_equal(x, DIGITS.train.images[indices[1]])
     np.testing.assert_array_equal(y.argmax(1), DIGITS.train.labels[indices[1]])
 
 
@@ -95,10 +95,22 @@ def test_shift_is_a_crop_of_the_reflected_image(images, moves):
 
 
 def test_cutout_blanks_one_square_and_nothing_else():
-    images = tf.ones((3, 32, 32, 3))
-    cut = np.asarray(cutout(images, tf.constant([0.5, 0, 0.999]), tf.constant([0.5, 0, 0.5]), 8))
-    assert (cut[0, 12:20, 12:20] == 0).all()
-    assert [int((image == 0).sum()) // 3 for image in cut] == [64, 16, 40]
+    images, colour = tf.ones((3, 32, 32, 3)), tf.constant([4.0, 5.0, 6.0])
+    y, x = tf.constant([0.5, 0, 0.999]), tf.constant([0.5, 0, 0.5])
+    cut = np.asarray(cutout(images, y, x, 8, colour))
+    assert (cut[0, 12:20, 12:20] == [4, 5, 6]).all()
+    assert [int((image != 1).sum()) // 3 for image in cut] == [64, 16, 40]
+
+
+def test_what_cutout_blanks_is_nothing_to_the_network():
+    recipe = Recipe(dataset="digits", epochs=1, batch_size=50, augmentation="cutout")
+    plain, blanked = (
+        np.asarray(normalisation(DIGITS)(all_batches(r, 0)[0][0]))
+        for r in (recipe.replace(augmentation=[]), recipe)
+    )
+    changed = plain != blanked
+    assert 0.02 < changed.mean() < 0.07  # of 64 pixels in 1,024 some lie outside, some were 0
+    np.testing.assert_allclose(blanked[changed], 0, atol=1e-5)
 
 
 def test_mixup_mixes_images_and_labels_alike():

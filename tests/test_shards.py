@@ -32,7 +32,7 @@ BASE = Recipe(
         (4, {"batch_size": 50}, 1),
         (4, {"batch_size": 101}, 1),  # a prime
         (2, {"normalization": "group"}, 2),
-        (2, {"normalization": "batch"}, 1),  # its mean is the whole batch's
+        (2, {"normalization": "batch"}, 2),
         (2, {"dtype_policy": "mixed_bfloat16"}, 1),
     ],
 )
@@ -49,6 +49,7 @@ def test_a_batch_is_split_where_that_changes_nothing(
         {"l1": 1e-4, "l2": 1e-3, "label_smoothing": 0.1, "augmentation": ("mixup",)},
         {"optimizer": "adam", "momentum": 0.0, "learning_rate": 1e-3, "schedule": "cosine"},
         {"normalization": "layer"},
+        {"normalization": "batch"},  # its mean is the whole batch's
     ],
 )
 def test_shards_give_the_same_weights_and_the_same_history(
@@ -72,6 +73,17 @@ def test_shards_give_the_same_weights_and_the_same_history(
         assert b.history.accuracy == pytest.approx(a.history.accuracy, abs=2e-3)
         assert b.test.loss == pytest.approx(a.test.loss, rel=1e-4)
         assert b.kernel_quantiles.keys() == a.kernel_quantiles.keys()
+
+
+def test_a_plain_network_with_batch_normalisation_is_not_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = BASE.replace(pooling="trainable", normalization="batch")  # which no stack carries
+    losses = []
+    for threads in (1, 3):
+        monkeypatch.setattr(shards, "PARALLEL_SHARDS", threads)
+        losses.append(train(recipe, 0, DIGITS, verbose=0).history.loss)
+    assert losses[0] == losses[1]
 
 
 def test_dropout_in_shards_repeats_to_the_last_digit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from lenet_keras import records
 from lenet_keras.data import Dataset, load_data
 from lenet_keras.model import lenet5
-from lenet_keras.pipeline import training_batches
+from lenet_keras.pipeline import normalisation, training_batches
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.signals import LAYERS, measure, step_0, trained_c1
 
@@ -26,7 +26,8 @@ def test_scales_are_those_of_the_network_itself(digits: Dataset) -> None:
     table = measure(recipe, 3, digits).set_index("layer")
     assert tuple(table.index) == LAYERS
     model = lenet5(recipe, 3)
-    images, labels = next(iter(training_batches(digits, recipe, 3).dataset.as_numpy_iterator()))
+    pixels, labels = next(iter(training_batches(digits, recipe, 3).dataset.as_numpy_iterator()))
+    images = np.asarray(normalisation(digits)(pixels))
     logits = np.asarray(model(images), dtype=float)
     assert table["activation"]["output"] == pytest.approx(np.std(logits), rel=1e-5)
     assert table["weight"]["C3"] == pytest.approx(np.std(np.asarray(model.get_layer("C3").kernel)))
