@@ -295,6 +295,39 @@ def study(
     click.echo(f"\n{'Records':<20}{results / plan.name}")
 
 
+@main.command(
+    cls=_Command,
+    stopped="Finished runs are recorded; the same command goes on where this one ended.",
+)
+@click.argument("file", type=Path)
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    metavar="WHO",
+    help="Who trains: local, processes:N or dask://host:port.",
+)
+@_results
+@_data_dir
+@click.option("--quiet", is_flag=True, help="No progress line.")
+def search(file: Path, executor: str, results: Path, data_dir: Path | None, quiet: bool) -> None:
+    """Look for the best recipe in the space of FILE, on validation images, and print it."""
+    import yaml
+
+    from lenet_keras.search import Search
+
+    plan = Search.from_yaml(file)
+    click.echo(f"Dataset: {plan.dataset}")
+    trials = plan.run(results, executor=executor, data_dir=data_dir, progress=not quiet)
+    winner = plan.winner(results)
+    last = trials[(trials["stage"] == len(plan.stages)) & (trials["key"] == winner.key)]
+    click.echo(
+        f"{len(trials)} trials, {trials['spent'].iloc[-1]} epochs; the best has "
+        f"{_percent(last['val_accuracy'].mean())} of the validation images right:\n"
+    )
+    click.echo(yaml.safe_dump(winner.changes(), sort_keys=False).rstrip())
+
+
 @main.command("records", cls=_Command, stopped="No record was touched.")
 @click.option("--study", "study_name", metavar="NAME", help="Only this technique file's runs.")
 @click.option("--variant", metavar="NAME", help="Only this variant's runs.")

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from lenet_keras.backend import keras, ops
 from lenet_keras.recipe import Recipe
@@ -78,7 +79,7 @@ def optimizer(recipe: Recipe, total_steps: int) -> keras.Optimizer:
     Weight decay is decoupled (Loshchilov & Hutter 2019): each step takes `learning_rate *
     weight_decay` of a kernel away, whatever the optimizer; biases and normalisation stay.
     """
-    settings: dict = {"weight_decay": recipe.weight_decay or None}
+    settings: dict = {"weight_decay": recipe.weight_decay or None, **averaging(recipe)}
     if recipe.optimizer == "sgd":
         settings |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
     if recipe.optimizer == "adamw":  # its own default is 0.004; ours is what the recipe says
@@ -90,6 +91,14 @@ def optimizer(recipe: Recipe, total_steps: int) -> keras.Optimizer:
     if recipe.weight_decay:
         result.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return result
+
+
+def averaging(recipe: Recipe) -> dict[str, Any]:
+    """What a Keras optimizer needs to keep an average of the weights (Polyak & Juditsky 1992),
+    which replaces them at the end: after each step `ema_momentum` of it stays."""
+    if not recipe.ema_momentum:
+        return {}
+    return {"use_ema": True, "ema_momentum": recipe.ema_momentum}
 
 
 class MeasuredSGD(keras.optimizers.SGD):

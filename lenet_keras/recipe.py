@@ -82,6 +82,7 @@ class Recipe(BaseModel):
     momentum: float = Field(default=0.0, ge=0, lt=1)  # of sgd only
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled; of kernels, not of biases
+    ema_momentum: float = Field(default=0.0, ge=0, lt=1)  # of the weights' average; 0: no average
     step_sizes: StepSizes = "equal"  # gauss_newton: of 1998, one a weight, measured each epoch
     schedule: Schedule = "constant"
     batch_size: int = Field(default=128, ge=1)
@@ -125,6 +126,11 @@ class Recipe(BaseModel):
         ):
             raise ValueError(
                 "step_sizes: 'gauss_newton' needs optimizer 'sgd' and normalization 'none'"
+            )
+        if self.ema_momentum and self.early_stopping:
+            raise ValueError(
+                "early_stopping goes back to the weights of an epoch, which ema_momentum averages; "
+                "set one of the two to 0"
             )
         if self.output == "rbf" and self.label_smoothing:
             raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")

@@ -93,6 +93,8 @@ class Run(_Frozen):
     train: Scores
     validation: Scores
     test: Scores | None
+    # Of each test image and its mirror image, probabilities averaged; None: not trained with flips.
+    test_mirrored: Scores | None = None
     class_names: tuple[str, ...]
     confusion_matrix: (
         tuple[tuple[int, ...], ...] | None
@@ -351,9 +353,9 @@ def table(
     Returns:
         Columns `study`, `variant`, `purpose`, `seed`, `key`, `status`, every field of the recipe
         (augmentations as one string, "none" without any), `epochs_run`, `best_epoch`, and for
-        train, val and test `_loss` (nats), `_accuracy` and `_calibration_error` (fractions; NaN
-        where there is none); `seconds` (median wall time of an epoch, per model), `wall_seconds`,
-        `device`, `threads`, `backend`, `stack_size`. Ordered by path.
+        train, val, test and test_mirrored `_loss` (nats), `_accuracy` and `_calibration_error`
+        (fractions; NaN where there is none); `seconds` (median wall time of an epoch, per model),
+        `wall_seconds`, `device`, `threads`, `backend`, `stack_size`. Ordered by path.
 
     Raises:
         InputError: a record that cannot be trusted (see `read`), or an unknown field.
@@ -389,7 +391,8 @@ def _select(runs: pd.DataFrame, recipe: dict[str, Any]) -> pd.DataFrame:
 
 _SCORES = tuple(Scores.model_fields)
 _IDENTITY = ("study", "variant", "purpose", "seed", "key")
-_SPLITS = {"train": "train", "validation": "val", "test": "test"}  # a Run's name: a column's prefix
+# A Run's name: a column's prefix.
+_SPLITS = {"train": "train", "validation": "val", "test": "test", "test_mirrored": "test_mirrored"}
 
 
 def table_of(paths: Iterable[Path]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import numpy as np
 from lenet_keras import fused
 from lenet_keras.backend import keras, ops, tf
 from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
-from lenet_keras.optimizer import Schedule, optimizer_class
+from lenet_keras.optimizer import Schedule, averaging, optimizer_class
 from lenet_keras.recipe import InputError, Recipe
 
 # What members of one stack may differ in; all else must be equal.
@@ -396,7 +396,7 @@ def member_optimizer(recipes: Sequence[Recipe], total_steps: int) -> keras.Optim
             else:
                 self.assign_add(variable, velocity)
 
-    settings: dict = {}
+    settings = averaging(recipes[0])
     if momentum.any():
         settings |= {"momentum": float(momentum.max()), "nesterov": recipes[0].nesterov}
     scheduled = recipes if len(recipes) > 1 else recipes[0]  # one rate is a plain number, to logs

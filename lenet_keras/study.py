@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 # Trains recipes side by side: recipes, seed, whether to score the test set, the data's folder.
 Trainer = Callable[[Sequence[Recipe], int, bool, Path | str | None], list[Run]]
 AT_THE_TOP = ("dataset", "epochs", "seeds")  # one value for all variants
+OF_A_VARIANT = ("learning_rates", "epochs", "year")  # what is no field of its recipe
 NEW_WORKERS_SECONDS = 5.0  # how often a growing cluster is asked for its size
 
 
@@ -87,6 +88,8 @@ class Variant(_Frozen):
 
     fields: dict[str, Any] = {}
     learning_rates: Grid | None = None
+    epochs: Annotated[StrictInt, Field(ge=1)] | None = None  # of a ladder's rungs only
+    year: StrictInt | None = None  # in which the idea was published
 
     @model_validator(mode="before")
     @classmethod
@@ -96,10 +99,8 @@ class Variant(_Frozen):
         if not isinstance(content, Mapping):
             return content
         fields = {str(name): value for name, value in content.items()}
-        grid = (
-            {"learning_rates": fields.pop("learning_rates")} if "learning_rates" in fields else {}
-        )
-        return {"fields": fields, **grid}
+        own = {name: fields.pop(name) for name in OF_A_VARIANT if name in fields}
+        return {"fields": fields, **own}
 
     @field_validator("learning_rates")
     @classmethod
@@ -115,6 +116,8 @@ class Study(_Frozen):
     question: str
     dataset: DatasetName = "cifar10"
     base: dict[str, Any] = {}
+    ladder: bool = False  # every variant changes the one before it, not the base
+    in_summary: bool = True  # whether the summary's tables have it
     baseline: str  # the variant that differences are measured against
     variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")], Variant] = (
         Field(min_length=1)
@@ -143,17 +146,22 @@ class Study(_Frozen):
                 raise ValueError(
                     f"{where}: '{name}' does not belong here: {place} for all variants"
                 )
+        if not self.ladder and (own := [n for n, v in self.variants.items() if v.epochs]):
+            raise ValueError(
+                f"variants.{own[0]}: 'epochs' does not belong here: it is the same for all variants"
+            )
         same: dict[Recipe, str] = {}
         for variant in self.variants:
             recipe = self.recipe(variant, 1.0)
             if recipe in same:
                 raise ValueError(f"variants: '{same[recipe]}' and '{variant}' are the same recipe")
             same[recipe] = variant
-            if len(self.grid(variant)) != len(self.tuning.learning_rates):
+            allowed = {len(self.tuning.learning_rates)} | ({1} if self.ladder else set())
+            if len(self.grid(variant)) not in allowed:
                 raise ValueError(
                     f"variants.{variant}.learning_rates: {len(self.grid(variant))} rates, where "
                     f"tuning has {len(self.tuning.learning_rates)}; every variant gets the same "
-                    "budget"
+                    "budget, or in a ladder a single rate that was found elsewhere"
                 )
         if again := [seed for seed in self.tuning.seeds if seed < self.seeds]:
             raise ValueError(
@@ -203,24 +211,44 @@ class Study(_Frozen):
         """
         epochs = self.epochs if epochs is None else epochs
         changes = {"seeds": seeds, "epochs": epochs, "dataset": dataset}
+        # A ladder's longer rungs stay as many times as long.
+        variants = {
+            name: variant.model_copy(
+                update={"epochs": max(1, round(variant.epochs * epochs / self.epochs))}
+            )
+            if variant.epochs
+            else variant
+            for name, variant in self.variants.items()
+        }
+        changes = {k: v for k, v in changes.items() if v is not None}
         resized = type(self)._validated(
-            {**dict(self), **{k: v for k, v in changes.items() if v is not None}}, where=self.name
+            {**dict(self), **changes, "variants": variants}, where=self.name
         )
         tuning = self.tuning.model_copy(update={"epochs": min(epochs, self.tuning.epochs)})
         return resized.model_copy(update={"tuning": tuning})
 
     def grid(self, variant: str) -> Grid:
         """The learning rates that a variant is tuned over, ascending."""
-        return self.variants[variant].learning_rates or self.tuning.learning_rates
+        rates = [v.learning_rates for v in self._steps_to(variant) if v.learning_rates]
+        return rates[-1] if rates else self.tuning.learning_rates
+
+    def _steps_to(self, variant: str) -> list[Variant]:
+        """What makes a variant of the base: itself, in a ladder also every rung below it."""
+        names = list(self.variants)
+        first = 0 if self.ladder else names.index(variant)
+        return [self.variants[name] for name in names[first : names.index(variant) + 1]]
 
     def recipe(self, variant: str, learning_rate: float, epochs: int | None = None) -> Recipe:
-        """A variant's recipe at a learning rate, for as many epochs as the final runs have.
+        """A variant's recipe at a learning rate, for as many epochs as its final runs have.
 
         Raises:
             InputError: a field of the base or the variant is unknown or not allowed.
         """
-        fields = {**self.base, **self.variants[variant].fields, "learning_rate": learning_rate}
-        fields |= {"dataset": self.dataset, "epochs": epochs or self.epochs}
+        fields = {**self.base, "epochs": self.epochs}
+        for step in self._steps_to(variant):
+            fields |= step.fields | ({"epochs": step.epochs} if step.epochs else {})
+        fields |= {"dataset": self.dataset, "learning_rate": learning_rate}
+        fields |= {"epochs": epochs} if epochs else {}
         return make_recipe(fields, where=f"variants.{variant} over the base")
 
     def run(
@@ -266,24 +294,25 @@ class Study(_Frozen):
         recorded = study._recorded(results_dir, names)
         if len(recorded) < len(tuning) + finals:
             with (
-                _alone_in(folder),
+                alone_in(folder),
                 open_executor(executor) as (pool, slots),
-                _ProgressLine(
+                ProgressLine(
                     study.name,
                     runs=len(tuning) + finals,
-                    epochs=len(tuning) * study.tuning.epochs + finals * study.epochs,
+                    epochs=len(tuning) * study.tuning.epochs
+                    + study.seeds * sum(study.recipe(name, 1.0).epochs for name in names),
                     recorded=recorded,
                     shown=progress,
                 ) as line,
             ):
                 train = functools.partial(
-                    _train_missing, results_dir, trainer or train_group, data_dir, pool, slots, line
+                    train_missing, results_dir, trainer or train_group, data_dir, pool, slots, line
                 )
                 train(tuning)
                 train(study._final_runs(study.learning_rates(results_dir, names)))
         elif records.leftovers(folder):
             # Complete, and perhaps read-only or at work elsewhere: to tidy up is no duty then.
-            with contextlib.suppress(InputError), _alone_in(folder):
+            with contextlib.suppress(InputError), alone_in(folder):
                 pass
         return study.table(results_dir, variants=variants)
 
@@ -301,6 +330,9 @@ class Study(_Frozen):
         chosen = {}
         for variant in self._chosen(variants):
             planned = self._tuning_runs([variant])
+            if not planned:
+                chosen[variant] = self.grid(variant)[0]
+                continue
             runs = [run.read(results_dir) for run in planned if run.exists(results_dir)]
             if len(runs) < len(planned):
                 continue
@@ -354,9 +386,7 @@ class Study(_Frozen):
         paths = [run.path(results_dir) for run in study._recorded(results_dir, variants)]
         return study._in_order(records.epoch_table_of(paths))
 
-    def _recorded(
-        self, results_dir: Path | str, variants: Sequence[str] | None
-    ) -> list["_Planned"]:
+    def _recorded(self, results_dir: Path | str, variants: Sequence[str] | None) -> list["Planned"]:
         rates = self.learning_rates(results_dir, variants)
         planned = self._final_runs(rates) + self._tuning_runs(self._chosen(variants))
         return [run for run in planned if run.exists(results_dir)]
@@ -372,19 +402,25 @@ class Study(_Frozen):
                 )
         return [name for name in self.variants if variants is None or name in variants]
 
-    def _tuning_runs(self, variants: Sequence[str]) -> list["_Planned"]:
-        return [
-            _Planned(
-                self.name, "tuning", variant, self.recipe(variant, rate, self.tuning.epochs), seed
-            )
+    def _tuning_runs(self, variants: Sequence[str]) -> list["Planned"]:
+        # Rungs of a ladder that differ in epochs alone are tuned once, under the first one's name.
+        first: dict[Recipe, str] = {}
+        for variant in self.variants:
+            for rate in self.grid(variant):
+                first.setdefault(self.recipe(variant, rate, self.tuning.epochs), variant)
+        planned = [
+            Planned(self.name, "tuning", first[recipe], recipe, seed)
             for seed in self.tuning.seeds
             for variant in variants
+            if len(self.grid(variant)) > 1  # else there is nothing to choose
             for rate in self.grid(variant)
+            for recipe in [self.recipe(variant, rate, self.tuning.epochs)]
         ]
+        return list(dict.fromkeys(planned))
 
-    def _final_runs(self, learning_rates: Mapping[str, float]) -> list["_Planned"]:
+    def _final_runs(self, learning_rates: Mapping[str, float]) -> list["Planned"]:
         return [
-            _Planned(self.name, "final", variant, self.recipe(variant, rate), seed)
+            Planned(self.name, "final", variant, self.recipe(variant, rate), seed)
             for variant, rate in learning_rates.items()
             for seed in range(self.seeds)
         ]
@@ -411,7 +447,7 @@ def _fault(fault: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class _Planned:
+class Planned:
     """A run that a study needs, whether it is recorded or not."""
 
     study: str
@@ -445,7 +481,7 @@ class _Job:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """The right to write in a study's folder, where nobody else does for so long.
 
     Raises:
@@ -474,15 +510,16 @@ def _alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-class _ProgressLine:
+class ProgressLine:
     """One line over a whole study: runs done, running and left, and the time left.
 
     The bar counts epochs, as tuning runs are shorter than final ones.
     """
 
     def __init__(
-        self, study: str, runs: int, epochs: int, recorded: Sequence[_Planned], shown: bool
+        self, study: str, runs: int, epochs: int, recorded: Sequence[Planned], shown: bool
     ) -> None:
+        """`runs` and `epochs` are those of the whole study, `recorded` what is there already."""
         self.study, self.runs, self.done = study, runs, len(recorded)
         self.bar = tqdm(
             desc=f"{study}: {runs} runs",
@@ -493,10 +530,12 @@ class _ProgressLine:
             bar_format="{desc} |{bar}| {percentage:3.0f} % [{elapsed}, {remaining} to go]",
         )
 
-    def __enter__(self) -> "_ProgressLine":
+    def __enter__(self) -> "ProgressLine":
+        """The line itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Leave the line as it stands."""
         self.bar.close()
 
     def finished(self, recipe: Recipe) -> None:
@@ -513,14 +552,14 @@ class _ProgressLine:
         )
 
 
-def _train_missing(
+def train_missing(
     results_dir: Path,
     trainer: Trainer,
     data_dir: Path | str | None,
     pool: Executor,
     slots: Slots,
-    line: _ProgressLine,
-    planned: Sequence[_Planned],
+    line: ProgressLine,
+    planned: Sequence[Planned],
 ) -> None:
     """Train and record those of the planned runs that have no record."""
     waiting = deque(_jobs(planned, results_dir))
@@ -548,7 +587,7 @@ def _failed(future: Future[list[Run]]) -> bool:
     return future.cancelled() or future.exception() is not None
 
 
-def _jobs(planned: Sequence[_Planned], results_dir: Path) -> list[_Job]:
+def _jobs(planned: Sequence[Planned], results_dir: Path) -> list[_Job]:
     """What is to be trained for the runs that have no record, seed by seed."""
     jobs = []
     for seed in dict.fromkeys(run.seed for run in planned):

@@ -77,7 +77,8 @@ def technique_files(folder: Path | str) -> list[Path]:
 def planned_runs(study: Study, variants: Sequence[str] | None = None) -> int:
     """How many runs a study has, or some of its variants have, with those that tune."""
     chosen = study.variants if variants is None else variants
-    tuning = sum(len(study.grid(variant)) for variant in chosen) * len(study.tuning.seeds)
+    grids = [len(study.grid(variant)) for variant in chosen]
+    tuning = sum(size for size in grids if size > 1) * len(study.tuning.seeds)
     return tuning + len(chosen) * study.seeds
 
 
@@ -100,6 +101,7 @@ def read(
         InputError: a technique file or a record that cannot be used.
     """
     planned = [Study.from_yaml(path) for path in technique_files(configs_dir)]
+    planned = [study for study in planned if study.in_summary]
     studies = [study.resized(seeds, epochs, dataset) for study in planned]
     tables, runs = [], []
     for study in studies:

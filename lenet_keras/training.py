@@ -1,5 +1,6 @@
 """Fits a model, or a stack of models, and gives back runs."""
 
+import dataclasses
 import gc
 import math
 import platform
@@ -12,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from tqdm.auto import tqdm
 
 from lenet_keras import PARALLEL_SHARDS, available_threads, curvature
@@ -149,11 +150,14 @@ def _fit(
     epochs, steps = recipes[0].epochs, batches.steps_per_epoch
     with tqdm(total=epochs * steps, unit="step", disable=not verbose, leave=verbose > 0) as bar:
         watch = _Watch(data, len(recipes), bar)
+        first: list[keras.callbacks.Callback] = []
+        if recipes[0].ema_momentum:  # what is validated is the average
+            first.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         model.fit(
             batches.dataset,
             epochs=epochs,
             steps_per_epoch=steps,
-            callbacks=[watch, *callbacks],
+            callbacks=[*first, watch, *callbacks],
             shuffle=False,  # the batches are shuffled already; Keras would warn
             verbose=0,
         )
@@ -170,11 +174,14 @@ def _runs(
     score_test: bool,
 ) -> list[Run]:
     """Score a trained network or stack and make each member's run."""
-    logits = {
-        "train": member_logits(predict(model, data.train, data)),
-        "validation": member_logits(predict(model, data.validation, data)),
-        "test": member_logits(predict(model, data.test, data)) if score_test else None,
-    }
+    splits = {"train": data.train, "validation": data.validation}
+    if score_test:
+        splits["test"] = data.test
+    logits = {name: member_logits(predict(model, split, data)) for name, split in splits.items()}
+    if score_test and "flip" in recipes[0].augmentation:
+        mirrored = dataclasses.replace(data.test, images=data.test.images[:, :, ::-1])
+        both = (logits["test"], member_logits(predict(model, mirrored, data)))
+        logits["test_mirrored"] = np.logaddexp(*(log_softmax(one, axis=-1) for one in both))
     provenance = Provenance(
         dataset_fingerprint=data.fingerprint,
         batches_digest=batches.digest,
@@ -196,7 +203,7 @@ def _runs(
             seed,
             data,
             watch.history(m),
-            {split: values[m] for split, values in logits.items() if values is not None},
+            {split: values[m] for split, values in logits.items()},
             model.member_kernels(m) if isinstance(model, Stack) else kernels(model),
             provenance,
         )
@@ -230,6 +237,9 @@ def _run(
         train=score(logits["train"], data.train.labels),
         validation=score(logits["validation"], data.validation.labels),
         test=score(logits["test"], data.test.labels) if "test" in logits else None,
+        test_mirrored=(
+            score(logits["test_mirrored"], data.test.labels) if "test_mirrored" in logits else None
+        ),
         class_names=data.class_names,
         confusion_matrix=(
             confusion(logits["test"], data.test.labels, len(data.class_names))

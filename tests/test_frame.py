@@ -87,7 +87,7 @@ FLOORS = [
     {"stack", "curvature"},
     {"training", "stats", "plots", "report", "signals"},
     {"study", "executors"},
-    {"notebooks", "summary"},
+    {"notebooks", "summary", "search"},
     {"cli"},
     {"__main__"},
 ]

@@ -42,6 +42,7 @@ def lone_weights(recipe: Recipe, seed: int = 3, data: Dataset = DIGITS) -> list[
     model.compile(optimizer(recipe, batches.steps_per_epoch), loss(recipe), jit_compile=False)
     for images, labels in batches.dataset:
         model.train_on_batch(np.asarray(normalise(images)), labels)
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # `fit` does it at its end
     return model.get_weights()
 
 
@@ -89,6 +90,7 @@ STACKS = {
     "batch": [{"normalization": "batch", "learning_rate": r} for r in (0.005, 0.01)],
     "layer": [{"normalization": "layer", "learning_rate": r} for r in (0.02, 0.1)],
     "group": [{"normalization": "group", "learning_rate": r} for r in (0.02, 0.1)],
+    "averaged": [{"momentum": 0.9, "ema_momentum": 0.9, "learning_rate": r} for r in (0.02, 0.05)],
     "alone": [{"momentum": 0.9, "l2": 1e-3, "weight_decay": 0.1}],
     "initializer": [{"kernel_initializer": k} for k in ("zeros", "he_normal", "lecun_uniform")],
 }

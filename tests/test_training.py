@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
@@ -92,6 +93,32 @@ def test_early_stopping_goes_back_to_the_best_epoch():
     losses = run.history.val_loss
     assert run.best_epoch == 1 + losses.index(min(losses)) < len(losses)
     assert run.validation.loss == pytest.approx(min(losses))
+
+
+def test_what_is_validated_and_kept_is_the_average_of_the_weights():
+    recipe = QUICK.replace(ema_momentum=0.95, epochs=3)
+    model = lenet5(recipe, seed=1)
+    run = train(recipe, 1, DIGITS, model=model, verbose=0)
+    plain = train(QUICK.replace(epochs=3), 1, DIGITS, verbose=0)
+    # The weights move as they would without; Keras swaps them by sums, which costs last digits.
+    assert run.history.loss == pytest.approx(plain.history.loss, rel=1e-4)
+    assert run.history.val_loss != plain.history.val_loss
+    assert run.history.val_loss[-1] == pytest.approx(run.validation.loss)
+    assert score(predict(model, DIGITS.test, DIGITS), DIGITS.test.labels) == run.test
+
+
+def test_with_flips_the_mirrored_test_images_are_scored_too():
+    recipe = QUICK.replace(augmentation="flip", epochs=2)
+    model = lenet5(recipe, seed=1)
+    run = train(recipe, 1, DIGITS, model=model, verbose=0)
+    both = [predict(model, DIGITS.test, DIGITS)]
+    mirrored = dataclasses.replace(DIGITS.test, images=DIGITS.test.images[:, :, ::-1])
+    both.append(predict(model, mirrored, DIGITS))
+    mean = np.mean([softmax(logits, axis=1) for logits in both], axis=0)
+    right = np.mean(mean.argmax(1) == DIGITS.test.labels)
+    assert run.test_mirrored.accuracy == pytest.approx(right)
+    assert run.test_mirrored.loss != run.test.loss
+    assert train(QUICK.replace(epochs=1), 0, DIGITS, verbose=0).test_mirrored is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,211 @@
+"""Looks for the best recipe: many for a few epochs, the better ones for longer.
+
+    search = Search.from_yaml(Path("configs/search.yaml"))
+    trials = search.run(Path("results"))
+    recipe = search.winner(Path("results"))
+
+Recipes are drawn at random (Bergstra & Bengio 2012) and pass through stages; the best of a stage on
+validation images are trained anew for the next one's epochs (successive halving, Jamieson &
+Talwalkar 2016). The test set is never scored. Recipes of one family train side by side.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+
+from lenet_keras import records
+from lenet_keras.executors import open_executor
+from lenet_keras.recipe import DatasetName, InputError, Recipe, make_recipe, read_yaml
+from lenet_keras.study import Planned, ProgressLine, Trainer, alone_in, train_group, train_missing
+
+Count = Annotated[StrictInt, Field(ge=1)]
+DIGITS = 3  # significant ones of a drawn number: a recipe that a person can type
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(_Frozen):
+    """Numbers drawn so that every factor is as likely as its inverse: uniform in the logarithm."""
+
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "Range":
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
+
+
+class Stage(_Frozen):
+    """How many recipes are trained, for how long, and with which seeds."""
+
+    recipes: Count
+    epochs: Count
+    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Search(_Frozen):
+    """A space of recipes and a budget, as a search file gives them."""
+
+    name: str
+    title: str
+    question: str
+    dataset: DatasetName = "cifar10"
+    base: dict[str, Any] = {}  # fields of every recipe
+    families: dict[str, dict[str, Any]] = Field(min_length=1)  # fields that neighbours share
+    members: dict[str, Range | list[Any]] = Field(min_length=1)  # what each recipe draws itself
+    drawing_seed: Annotated[StrictInt, Field(ge=0)] = 0
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _stages_narrow(self) -> "Search":
+        sizes = [stage.recipes for stage in self.stages]
+        if sizes != sorted(sizes, reverse=True):
+            raise ValueError(f"stages: {sizes} recipes; a stage cannot have more than the last")
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> "Search":
+        """The search of a file, named after the file's stem.
+
+        Raises:
+            InputError: the file cannot be read, or something in it is unknown, missing or not
+                allowed.
+        """
+        path = Path(path)
+        try:
+            search = cls(**{"name": path.stem, **read_yaml(path)})
+        except ValidationError as error:
+            faults = [
+                f"  {'.'.join(map(str, f['loc'])) or 'search'}: {f['msg'].lower()}"
+                for f in error.errors()
+            ]
+            raise InputError("\n".join([f"{path}: this is not a valid search.", *faults])) from None
+        search.candidates()  # so that a fault in a recipe is told before anything is trained
+        return search
+
+    def candidates(self) -> list[Recipe]:
+        """The first stage's recipes, always the same; families take turns.
+
+        Raises:
+            InputError: a field is unknown or a value is not allowed.
+        """
+        random = np.random.default_rng(self.drawing_seed)
+        families = list(self.families.items())
+        drawn: dict[Recipe, None] = {}
+        while len(drawn) < self.stages[0].recipes:
+            name, family = families[len(drawn) % len(families)]
+            own = {field: _draw(values, random) for field, values in self.members.items()}
+            fields = {**self.base, **family, **own, "dataset": self.dataset}
+            recipe = make_recipe(
+                {**fields, "epochs": self.stages[0].epochs}, where=f"families.{name} of the search"
+            )
+            drawn.setdefault(recipe)
+        return list(drawn)
+
+    def run(
+        self,
+        results_dir: Path | str,
+        *,
+        executor: str = "local",
+        data_dir: Path | str | None = None,
+        progress: bool = True,
+        trainer: Trainer | None = None,
+    ) -> pd.DataFrame:
+        """Train what the records lack, stage after stage, and give the table of all trials.
+
+        Arguments and errors are those of `Study.run`; so is what an interruption costs.
+
+        Returns:
+            See `table`.
+        """
+        results_dir = Path(results_dir)
+        for number, stage in enumerate(self.stages):
+            planned = self._planned(results_dir, number)
+            recorded = [run for run in planned if run.exists(results_dir)]
+            if len(recorded) == len(planned):
+                continue
+            with (
+                alone_in(results_dir / self.name),
+                open_executor(executor) as (pool, slots),
+                ProgressLine(
+                    f"{self.name}, stage {number + 1} of {len(self.stages)}",
+                    runs=len(planned),
+                    epochs=len(planned) * stage.epochs,
+                    recorded=recorded,
+                    shown=progress,
+                ) as line,
+            ):
+                train_missing(
+                    results_dir, trainer or train_group, data_dir, pool, slots, line, planned
+                )
+        return self.table(results_dir)
+
+    def _planned(self, results_dir: Path, number: int) -> list[Planned]:
+        """The runs of a stage; those of a later one need all records of the stage before."""
+        stage = self.stages[number]
+        if number == 0:
+            recipes = self.candidates()
+        else:
+            ranked = self._ranked(results_dir, number - 1)
+            recipes = [recipe.replace(epochs=stage.epochs) for recipe in ranked[: stage.recipes]]
+        return [
+            Planned(self.name, "tuning", f"stage-{number + 1}", recipe, seed)
+            for seed in stage.seeds
+            for recipe in recipes
+        ]
+
+    def _ranked(self, results_dir: Path, number: int) -> list[Recipe]:
+        """The recipes of a stage, best first: mean validation accuracy at the end, over seeds."""
+        accuracy: dict[Recipe, list[float]] = {}
+        for planned in self._planned(results_dir, number):
+            run = planned.read(results_dir)
+            worth = run.validation.accuracy if run.status != "diverged" else -1.0
+            accuracy.setdefault(planned.recipe, []).append(worth)
+        return sorted(accuracy, key=lambda recipe: (-float(np.mean(accuracy[recipe])), recipe.key))
+
+    def winner(self, results_dir: Path | str) -> Recipe:
+        """The best recipe of the last stage.
+
+        Raises:
+            InputError: the search is not completely recorded, or a record cannot be trusted.
+        """
+        return self._ranked(Path(results_dir), len(self.stages) - 1)[0]
+
+    def table(self, results_dir: Path | str) -> pd.DataFrame:
+        """Every recorded trial, in the order in which the search takes them.
+
+        Returns:
+            The columns of `records.table`, and `stage` (1-based), `spent` (epochs of all trials up
+            to and with this one) and `best` (highest validation accuracy up to here).
+
+        Raises:
+            InputError: a record that cannot be trusted.
+        """
+        paths: list[Path] = []
+        stages: list[int] = []
+        for number in range(len(self.stages)):
+            planned = self._planned(Path(results_dir), number)
+            recorded = [run.path(results_dir) for run in planned if run.exists(results_dir)]
+            paths += recorded
+            stages += [number + 1] * len(recorded)
+            if len(recorded) < len(planned):
+                break
+        trials = records.table_of(paths).assign(stage=stages)
+        return trials.assign(
+            spent=trials["epochs_run"].cumsum(), best=trials["val_accuracy"].cummax()
+        )
+
+
+def _draw(values: Range | list[Any], random: np.random.Generator) -> Any:
+    """One value of a range or a list."""
+    if isinstance(values, Range):
+        number = np.exp(random.uniform(np.log(values.low), np.log(values.high)))
+        return float(f"{number:.{DIGITS}g}")
+    return values[int(random.integers(len(values)))]

@@ -1,0 +1,118 @@
+"""A search draws, narrows and remembers, and never sees the test set."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from examples import calls, train_quickly
+
+from lenet_keras import study as study_room
+from lenet_keras.data import load_data
+from lenet_keras.recipe import InputError
+from lenet_keras.search import Search
+
+ROOT = Path(__file__).parent.parent
+CONTENT: dict[str, Any] = {
+    "title": "A search",
+    "question": "Which recipe?",
+    "dataset": "digits",
+    "base": {"optimizer": "adamw", "batch_size": 64},
+    "families": {"plain": {}, "flipped": {"augmentation": ["flip"]}},
+    "members": {
+        "learning_rate": {"low": 0.001, "high": 0.01},
+        "activation": ["relu", "silu"],
+    },
+    "stages": [
+        {"recipes": 8, "epochs": 1, "seeds": [2000]},
+        {"recipes": 3, "epochs": 2, "seeds": [2000, 2001]},
+        {"recipes": 1, "epochs": 3, "seeds": [2002]},
+    ],
+}
+TRIALS = 8 + 3 * 2 + 1
+
+
+def search_in(folder: Path, **changes: Any) -> Search:
+    path = folder / "search.yaml"
+    path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
+    return Search.from_yaml(path)
+
+
+def run_quickly(search: Search, folder: Path) -> Any:
+    return search.run(folder / "results", data_dir=folder, progress=False, trainer=train_quickly)
+
+
+def test_recipes_are_drawn_within_the_space_and_the_same_each_time(tmp_path: Path) -> None:
+    search = search_in(tmp_path)
+    recipes = search.candidates()
+    assert recipes == search_in(tmp_path).candidates()
+    assert recipes != search_in(tmp_path, drawing_seed=1).candidates()
+    assert len(set(recipes)) == 8
+    assert all(0.001 <= recipe.learning_rate <= 0.01 for recipe in recipes)
+    assert {recipe.activation for recipe in recipes} == {"relu", "silu"}
+    assert [recipe.augmentation for recipe in recipes] == [(), ("flip",)] * 4
+
+
+def test_the_best_of_a_stage_are_trained_for_longer(tmp_path: Path) -> None:
+    search = search_in(tmp_path)
+    trials = run_quickly(search, tmp_path)
+    assert trials["stage"].tolist() == [1] * 8 + [2] * 6 + [3]
+    first = trials[trials["stage"] == 1].sort_values("val_accuracy", ascending=False)
+    second = trials[trials["stage"] == 2]
+    assert set(second["learning_rate"]) == set(first["learning_rate"].head(3))
+    means = second.groupby("learning_rate")["val_accuracy"].mean()
+    winner = search.winner(tmp_path / "results")
+    assert winner.learning_rate == means.idxmax()
+    assert winner.epochs == 3
+    assert trials["spent"].iloc[-1] == 8 * 1 + 6 * 2 + 3
+    assert trials["best"].is_monotonic_increasing
+
+
+def test_what_is_recorded_is_not_trained_again(tmp_path: Path) -> None:
+    search = search_in(tmp_path)
+    run_quickly(search, tmp_path)
+    trained = sum(len(keys) for _, _, keys in calls(tmp_path))
+    assert trained == TRIALS
+    gone = sorted((tmp_path / "results").rglob("stage-2-*/seed-2001.json"))[0]
+    gone.unlink()
+    again = run_quickly(search, tmp_path)
+    assert sum(len(keys) for _, _, keys in calls(tmp_path)) >= trained + 1
+    assert len(again) == TRIALS
+    assert not any(score_test for _, score_test, _ in calls(tmp_path))
+
+
+def test_the_search_never_touches_the_test_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable = dataclasses.replace(load_data("digits"), test=None)
+    monkeypatch.setattr(study_room, "_dataset", lambda *_: unreadable)
+    trials = search_in(tmp_path, stages=CONTENT["stages"][:1]).run(
+        tmp_path / "results", progress=False
+    )
+    assert len(trials) == 8
+    assert trials["test_accuracy"].isna().all()
+
+
+def test_a_final_run_would_touch_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unreadable = dataclasses.replace(load_data("digits"), test=None)
+    monkeypatch.setattr(study_room, "_dataset", lambda *_: unreadable)
+    recipe = search_in(tmp_path).candidates()[0]
+    with pytest.raises(AttributeError):
+        study_room.train_group([recipe], 0, True, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"families": {}}, "families: dictionary should have at least 1 item"),
+        ({"members": {"learning_rate": {"low": 1, "high": 0.1}}}, "low 1.0 is not below high 0.1"),
+        ({"stages": [CONTENT["stages"][2], CONTENT["stages"][0]]}, "stages: [1, 8] recipes"),
+        ({"members": {"learning_rat": [0.1]}}, "Did you mean 'learning_rate'"),
+        ({"seeds": 3}, "seeds: extra inputs are not permitted"),
+    ],
+)
+def test_a_bad_search_file_is_explained(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        search_in(tmp_path, **changes)
+    assert message in str(error.value)
