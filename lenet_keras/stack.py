@@ -162,8 +162,7 @@ class Stack(keras.Model):
         parts = [self.prepare(x) for x in parts]
         for name, convolve in (("C1", ops.conv), ("C3", grouped_convolution())):
             parts = [self._convolution(name, x, convolve) for x in parts]
-            parts = self._normalized(name, parts, training)
-            parts = [self._by_member(self.features, x) for x in parts]
+            parts = self._features(name, parts, training)
         # (batch, 5, 5, members * 16) to (members, batch, 400), rows as `Flatten` orders them
         parts = [ops.reshape(x, (-1, 25, self.members, 16)) for x in parts]
         parts = [
@@ -201,6 +200,23 @@ class Stack(keras.Model):
             [function(part) for (function, _), part in zip(runs, parts, strict=True)], axis=axis
         )
 
+    def _features(
+        self, name: str, parts: list[keras.KerasTensor], training: bool
+    ) -> list[keras.KerasTensor]:
+        """The parts of a batch normalised, activated and pooled."""
+        alike = len({(r.activation, r.pooling) for r in self.recipes}) == 1
+        if (
+            isinstance(self.norm, keras.layers.BatchNormalization)
+            and alike
+            and self.recipes[0].pooling == "max"
+            and parts[0].shape[-1] >= fused.WIDE
+            and fused.available()
+        ):
+            scale, offset = (ops.reshape(v, (-1,)) for v in self._over_batch(name, parts, training))
+            return [fused.max_pooled(x, self.activations[0], scale, offset) for x in parts]
+        parts = self._normalized(name, parts, training)
+        return [self._by_member(self.features, x) for x in parts]
+
     def _normalized(
         self, name: str, parts: list[keras.KerasTensor], training: bool
     ) -> list[keras.KerasTensor]:
@@ -209,27 +225,36 @@ class Stack(keras.Model):
             return parts
         if isinstance(self.norm, keras.layers.GroupNormalization):
             return [self._group_normalized(name, x) for x in parts]
-        moving = [self.by_path[f"{name}_norm/moving_{v}"] for v in ("mean", "variance")]
-        statistics = moving
+        scale, offset = (self._spread(v, parts[0]) for v in self._over_batch(name, parts, training))
+        return [x * scale + offset for x in parts]
+
+    def _over_batch(
+        self, name: str, parts: list[keras.KerasTensor], training: bool
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Batch normalisation as a factor and a summand, each (members, channels)."""
+        statistics = [self.by_path[f"{name}_norm/moving_{v}"] for v in ("mean", "variance")]
         if training:
-            statistics = list(self._moments(parts, moving[0].shape))
+            moving, statistics = statistics, self._moments(parts)
             for kept, new in zip(moving, statistics, strict=True):
                 kept.assign(kept * self.norm.momentum + new * (1.0 - self.norm.momentum))
         mean, variance = statistics
         gamma, beta = (self.by_path[f"{name}_norm/{v}"] for v in ("gamma", "beta"))
         scale = gamma * ops.rsqrt(variance + self.norm.epsilon)
-        offset = beta - mean * scale
-        return [x * self._spread(scale, x) + self._spread(offset, x) for x in parts]
+        return scale, beta - mean * scale
 
-    @staticmethod
-    def _moments(parts: list[keras.KerasTensor], shape: tuple) -> tuple[keras.KerasTensor, ...]:
+    def _moments(self, parts: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         """Mean and variance over the whole batch, each (members, channels)."""
-        axes = (0, 1, 2) if len(parts[0].shape) == 4 else (1,)
-        means = [ops.mean(x, axes) for x in parts]
-        squares = [ops.mean(ops.square(x), axes) for x in parts]
-        mean, square = (sum(values) / len(parts) for values in (means, squares))
-        variance = ops.maximum(square - ops.square(mean), 0.0)
-        return ops.reshape(mean, shape), ops.reshape(variance, shape)
+        spatial = len(parts[0].shape) == 4
+        if spatial and fused.available():
+            moments = [fused.moments(x) for x in parts]
+        else:
+            axes = (0, 1, 2) if spatial else (1,)
+            moments = [(ops.mean(x, axes), ops.mean(ops.square(x), axes)) for x in parts]
+        mean, square = (
+            ops.reshape(sum(values) / len(parts), (self.members, -1))
+            for values in zip(*moments, strict=True)
+        )
+        return [mean, ops.maximum(square - ops.square(mean), 0.0)]
 
     @staticmethod
     def _spread(values: keras.KerasTensor, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -415,9 +440,18 @@ def activate_and_pool(name: str, pooling: str) -> Callable:
     function, pool = keras.activations.get(activation(name)), POOLS[pooling]
     if pooling == "max" and name in RISING:
         return lambda x: function(pool(x))
-    if pooling == "average" and fused.available():
+    if not fused.available():
+        return lambda x: pool(function(x))
+    if pooling == "average":
         return functools.partial(fused.average_pooled, activation=function)
-    return lambda x: pool(function(x))
+
+    def highest(x: tf.Tensor) -> tf.Tensor:
+        channels = x.shape[-1]
+        if channels < fused.WIDE:
+            return pool(function(x))
+        return fused.max_pooled(x, function, tf.ones(channels), tf.zeros(channels))
+
+    return highest
 
 
 @functools.cache

@@ -114,7 +114,9 @@ def test_the_gradients_through_every_activation_and_pooling_are_keras_own(poolin
         BASE.replace(activation=name, pooling=pooling, batch_size=1152)
         for name in get_args(Activation)
     ]
-    for members in (recipes, recipes[:1], recipes[-1:]):
+    eight = [recipes[-1].replace(learning_rate=r / 10) for r in range(1, 9)]
+    normalized = [recipe.replace(normalization="batch") for recipe in eight]
+    for members in (recipes, recipes[:1], recipes[-1:], eight, normalized):
         stacked = weights_after(members, data=data)
         for recipe, member in zip(members, stacked, strict=True):
             start = lenet5(recipe, 3).get_weights()
