@@ -372,6 +372,84 @@ def forest(
     return axes
 
 
+def ladder(
+    steps: pd.DataFrame,
+    years: Mapping[str, int] | None = None,
+    metric: str = "test_accuracy",
+    axes: Axes | None = None,
+) -> Axes:
+    """Rung by rung from below: the accuracy with its interval, and what the last change added.
+
+    A filled marker says that the step is significant at 5 % after Holm's correction.
+
+    Args:
+        steps: from `stats.steps`: columns variant, mean, low, high, difference, difference_low,
+            difference_high and p_holm, in the order of the rungs.
+        years: when each rung's idea was published, written before its name.
+        metric: what was compared.
+    """
+    columns = ["mean", "low", "high", "difference", "difference_low", "difference_high", "p_holm"]
+    table = _rows(steps, ["variant"], columns, "ladder")
+    label, factor, unit = _metric(metric)
+    names = [str(name) for name in table["variant"]]
+    axes = axes or _new_axes(9, _rows_height(len(names), each=0.33))
+    lines = table[columns].astype(float).to_numpy() * [*[factor] * 6, 1]
+    axes.plot(lines[:, 0], range(len(names)), color=_GREY, linewidth=0.8, zorder=1)
+    for row, (mean, low, high, step, step_low, step_high, p) in enumerate(lines):
+        filled = _BLUE if p < 0.05 or row == 0 else "white"
+        look: dict[str, Any] = {"color": _BLUE, "markerfacecolor": filled, "markeredgewidth": 1.5}
+        axes.errorbar(mean, row, xerr=_bars(mean, low, high), marker="o", **look)
+        text = f"{mean:.1f}"
+        if np.isfinite(step):
+            text += f"   {step:+.1f}"
+        if np.isfinite(step_high - step_low):
+            text += f"  [{step_low:+.1f}, {step_high:+.1f}]"
+        _write_beside(axes, row, text.replace("-", "\N{MINUS SIGN}"))
+    dated = [f"{years[name]}  {name}" if years and name in years else name for name in names]
+    _name_rows(axes, dated)
+    axes.invert_yaxis()  # one climbs a ladder from below
+    axes.set_xlabel(label)
+    edge: dict[str, Any] = {"markeredgewidth": 1.5}
+    _legend_above(
+        axes,
+        {
+            "95 % t-interval": Line2D([], [], color=_BLUE),
+            "step with p < 0.05 (Holm-corrected)": _marker(_BLUE, "o", **edge),
+            "p ≥ 0.05": _marker(_BLUE, "o", markerfacecolor="white", **edge),
+        },
+    )
+    beside = f"{unit}   step in points" if unit == "%" else "value and step"
+    place: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "color": _GREY}
+    axes.text(1.01, 1.0, beside, fontsize=8.5, **place)
+    return axes
+
+
+def search_progress(trials: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Validation accuracy of every trial of a search, against the epochs spent so far.
+
+    Args:
+        trials: from `Search.table`: columns stage, spent, epochs, val_accuracy and best.
+    """
+    columns = ["stage", "epochs", "val_accuracy", "best"]
+    table = _rows(trials, ["spent"], columns, "search_progress", purpose="tuning")
+    axes = axes or _new_axes(8, 4)
+    keys = []
+    for place, (stage, rows) in enumerate(table.groupby("stage")):
+        colour, shape = _PALETTE[place], _MARKERS[place]
+        label = f"stage {stage}: {len(rows)} of {_count(int(rows['epochs'].iloc[0]), 'epoch')}"
+        look: dict[str, Any] = {"color": colour, "marker": shape, "alpha": 0.7}
+        axes.plot(rows["spent"], 100 * rows["val_accuracy"], linestyle="", **look)
+        keys.append(_marker(colour, shape, alpha=0.7, label=label))
+    axes.step(table["spent"], 100 * table["best"], where="post", color=_INK, linewidth=1.2)
+    keys.append(Line2D([], [], color=_INK, linewidth=1.2, label="best so far"))
+    middle = 100 * table["val_accuracy"].quantile([0.1, 1.0]).to_numpy()
+    axes.set_ylim(middle[0] - 2, middle[1] + 1)  # what failed altogether would squeeze the rest
+    axes.set_xlabel("Epochs of training spent")
+    axes.set_ylabel("Validation accuracy (%)")
+    _legend_beside(axes, keys, "trials")
+    return axes
+
+
 def epochs_to_target(
     table: pd.DataFrame,
     arrivals: pd.DataFrame | None = None,

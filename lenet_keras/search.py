@@ -58,8 +58,9 @@ class Search(_Frozen):
     question: str
     dataset: DatasetName = "cifar10"
     base: dict[str, Any] = {}  # fields of every recipe
-    families: dict[str, dict[str, Any]] = Field(min_length=1)  # fields that neighbours share
     members: dict[str, Range | list[Any]] = Field(min_length=1)  # what each recipe draws itself
+    # Fields that a family's recipes have in common, and ranges of its own instead of the members'.
+    families: dict[str, dict[str, Range | Any]] = Field(min_length=1)
     drawing_seed: Annotated[StrictInt, Field(ge=0)] = 0
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
@@ -101,11 +102,12 @@ class Search(_Frozen):
         drawn: dict[Recipe, None] = {}
         while len(drawn) < self.stages[0].recipes:
             name, family = families[len(drawn) % len(families)]
-            own = {field: _draw(values, random) for field, values in self.members.items()}
-            fields = {**self.base, **family, **own, "dataset": self.dataset}
-            recipe = make_recipe(
-                {**fields, "epochs": self.stages[0].epochs}, where=f"families.{name} of the search"
-            )
+            fields = {
+                field: _draw(values, random) if field in self.members else values
+                for field, values in {**self.members, **self.base, **family}.items()
+            }
+            fields |= {"dataset": self.dataset, "epochs": self.stages[0].epochs}
+            recipe = make_recipe(fields, where=f"families.{name} of the search")
             drawn.setdefault(recipe)
         return list(drawn)
 
@@ -203,9 +205,9 @@ class Search(_Frozen):
         )
 
 
-def _draw(values: Range | list[Any], random: np.random.Generator) -> Any:
-    """One value of a range or a list."""
+def _draw(values: Any, random: np.random.Generator) -> Any:
+    """One value of a range or a list; what is neither is the value itself."""
     if isinstance(values, Range):
         number = np.exp(random.uniform(np.log(values.low), np.log(values.high)))
         return float(f"{number:.{DIGITS}g}")
-    return values[int(random.integers(len(values)))]
+    return values[int(random.integers(len(values)))] if isinstance(values, list) else values

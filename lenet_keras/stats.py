@@ -6,7 +6,7 @@ p-values of one technique are corrected among themselves and nothing else mixes 
 back in the order of a categorical `variant` column, else in alphabetical order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -142,19 +142,49 @@ def compare(runs: pd.DataFrame, baseline: str, metric: str = "test_accuracy") ->
         InputError: unknown baseline or metric, fewer than 2 seeds of a variant or shared with the
             baseline, two runs of one variant and seed, or several studies or datasets at once.
     """
+    samples = _samples(runs, metric)
+    if baseline not in samples:
+        raise InputError(f"baseline: no variant '{baseline}'.{nearest(baseline, list(samples))}")
+    return _compared(samples, dict.fromkeys(samples, baseline))
+
+
+def steps(runs: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
+    """As `compare`, with every variant against the one before it instead of one baseline.
+
+    Args:
+        runs: run table of one ladder, its `variant` categorical in the order of the rungs.
+        metric: a numeric column of `runs`.
+
+    Raises:
+        InputError: as `compare`.
+    """
+    samples = _samples(runs, metric)
+    names = list(samples)
+    return _compared(samples, dict(zip(names, [names[0], *names], strict=False)))
+
+
+def _samples(runs: pd.DataFrame, metric: str) -> dict[str, "pd.Series[float]"]:
+    """The metric of each variant's final runs, by seed."""
     final = _select(runs, "final", ["variant", "seed"])
     if metric not in final:
         raise InputError(f"metric: no column '{metric}'.{nearest(metric, list(final.columns))}")
-    samples = {
+    return {
         str(variant): group.set_index("seed")[metric].astype(float)
         for variant, group in final.groupby("variant", observed=True)
     }
-    if baseline not in samples:
-        raise InputError(f"baseline: no variant '{baseline}'.{nearest(baseline, list(samples))}")
+
+
+def _compared(
+    samples: Mapping[str, "pd.Series[float]"], against: Mapping[str, str]
+) -> pd.DataFrame:
+    """A row for each sample; one that is compared with itself has no difference."""
     table = pd.DataFrame(
-        [_row(name, sample, baseline, samples[baseline]) for name, sample in samples.items()]
+        [
+            _row(name, sample, against[name], samples[against[name]])
+            for name, sample in samples.items()
+        ]
     )
-    contrasts = table["variant"] != baseline
+    contrasts = table["variant"] != table["variant"].map(against)
     table.loc[contrasts, "p_holm"] = holm(table.loc[contrasts, "p"])
     return table
 

@@ -210,7 +210,29 @@ BY_VARIANT: dict[str, Callable[..., Axes]] = {  # each takes variants, and keywo
         make_summary(v), 0.5, **k
     ),
 }
+
+
+def make_rungs() -> pd.DataFrame:
+    rungs = [f"rung_{number}" for number in range(7)]
+    runs = make_runs(rungs)
+    return runs.assign(variant=pd.Categorical(runs["variant"], rungs))
+
+
+def make_trials() -> pd.DataFrame:
+    sizes = {1: (12, 5), 2: (4, 15), 3: (2, 60)}
+    rows = [
+        {"stage": stage, "epochs": epochs, "val_accuracy": 0.5 + 0.05 * stage + 0.02 * np.sin(i)}
+        for stage, (number, epochs) in sizes.items()
+        for i in range(number)
+    ]
+    trials = pd.DataFrame(rows)
+    return trials.assign(spent=trials["epochs"].cumsum(), best=trials["val_accuracy"].cummax())
+
+
+YEARS = {"rung_0": 1998, "rung_1": 1964, "rung_5": 2015}
 OTHERS: dict[str, Callable[..., Axes]] = {
+    "ladder": lambda **k: plots.ladder(stats.steps(make_rungs()), YEARS, **k),
+    "search_progress": lambda **k: plots.search_progress(make_trials(), **k),
     "confusion_matrix": lambda **k: plots.confusion_matrix(MATRIX, CLASSES, **k),
     "first_layer_kernels": lambda **k: plots.first_layer_kernels(KERNELS, **k),
     "images": lambda **k: plots.images(PICTURES, [0, 1, 2, 3, 0, 1, 2, 0], CLASSES, **k),

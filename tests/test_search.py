@@ -19,7 +19,10 @@ CONTENT: dict[str, Any] = {
     "question": "Which recipe?",
     "dataset": "digits",
     "base": {"optimizer": "adamw", "batch_size": 64},
-    "families": {"plain": {}, "flipped": {"augmentation": ["flip"]}},
+    "families": {
+        "plain": {},
+        "flipped": {"augmentation": ["flip"], "learning_rate": {"low": 0.02, "high": 0.03}},
+    },
     "members": {
         "learning_rate": {"low": 0.001, "high": 0.01},
         "activation": ["relu", "silu"],
@@ -49,7 +52,8 @@ def test_recipes_are_drawn_within_the_space_and_the_same_each_time(tmp_path: Pat
     assert recipes == search_in(tmp_path).candidates()
     assert recipes != search_in(tmp_path, drawing_seed=1).candidates()
     assert len(set(recipes)) == 8
-    assert all(0.001 <= recipe.learning_rate <= 0.01 for recipe in recipes)
+    assert all(0.001 <= recipe.learning_rate <= 0.01 for recipe in recipes[::2])
+    assert all(0.02 <= recipe.learning_rate <= 0.03 for recipe in recipes[1::2])
     assert {recipe.activation for recipe in recipes} == {"relu", "silu"}
     assert [recipe.augmentation for recipe in recipes] == [(), ("flip",)] * 4
 

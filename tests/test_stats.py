@@ -589,3 +589,27 @@ def test_summary_puts_everything_in_one_table() -> None:
     assert table["reached_55.5"].to_dict() == {"adam": 1, "sgd": 1}
     assert table["seconds"].to_dict() == {"adam": 2, "sgd": 2}
     assert table["diverged"].to_dict() == {"adam": 2, "sgd": 0}
+
+
+def test_steps_compare_each_rung_with_the_one_before() -> None:
+    rungs = ["first", "second", "third"]
+    values = {
+        "first": [0.50, 0.52, 0.51],
+        "second": [0.60, 0.63, 0.61],
+        "third": [0.60, 0.64, 0.60],
+    }
+    runs = pd.DataFrame(
+        [
+            {"variant": name, "seed": seed, "purpose": "final", "test_accuracy": value}
+            for name in rungs
+            for seed, value in enumerate(values[name])
+        ]
+    ).assign(variant=lambda table: pd.Categorical(table["variant"], rungs))
+    steps = stats.steps(runs).set_index("variant")
+    assert steps.index.tolist() == rungs
+    assert np.isnan(steps.loc["first", "difference"])
+    second = stats.paired_difference(values["second"], values["first"])
+    third = stats.paired_difference(values["third"], values["second"])
+    assert steps.loc["second", "difference"] == pytest.approx(second.difference)
+    assert steps.loc["third", "difference_low"] == pytest.approx(third.low)
+    assert steps["p_holm"].tolist()[1:] == pytest.approx(stats.holm([second.p, third.p]).tolist())
