@@ -4,6 +4,7 @@ Batches stay in pixel values, a quarter of the bytes; the network's first operat
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,11 +48,20 @@ def minibatch_indices(images: int, batch_size: int, epochs: int, seed: int) -> n
     return np.concatenate(orders).astype(np.int32).reshape(epochs * steps, batch_size)
 
 
-def training_batches(data: Dataset, recipe: Recipe, seed: int) -> Batches:
+def training_batches(
+    data: Dataset, recipe: Recipe, seed: int, taught: np.ndarray | None = None
+) -> Batches:
     """The training split, shuffled anew for each epoch and augmented.
 
     The same seed gives the same batches whatever the number of threads: order and augmentation
     are drawn from the seed and the step, never from a shared generator.
+
+    Args:
+        data: the recipe's dataset.
+        recipe: of batches and augmentation.
+        seed: of order and augmentation.
+        taught: what teachers say of every training image in every view, probabilities, float16
+            (images, views, classes); `teacher_share` of each label is that.
 
     Raises:
         InputError: the recipe is for another dataset, or one batch is larger than the split.
@@ -68,6 +78,7 @@ def training_batches(data: Dataset, recipe: Recipe, seed: int) -> Batches:
     images = tf.constant(data.train.images)
     labels = tf.one_hot(data.train.labels, len(data.class_names))
     mean = tf.constant(data.mean)
+    known = None if taught is None else tf.constant(taught)
     # One weight a step, as in the reference implementation of Zhang et al. 2018.
     mixing = np.random.default_rng([seed, 1 << 32]).beta(
         recipe.mixup_alpha, recipe.mixup_alpha, len(indices)
@@ -76,12 +87,20 @@ def training_batches(data: Dataset, recipe: Recipe, seed: int) -> Batches:
     def batch(step: tf.Tensor, chosen: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, y = tf.gather(images, chosen), tf.gather(labels, chosen)
         draw = _Draw(seed, step, recipe.batch_size)
+        view = tf.zeros_like(chosen)
         if "flip" in recipe.augmentation:
-            x = flip(x, draw.uniform(0) < 0.5)
+            flipped = draw.uniform(0) < 0.5
+            x = flip(x, flipped)
+            view += tf.cast(flipped, tf.int32)
         if "shift" in recipe.augmentation:
-            x = shift(
-                x, draw.integers(1, recipe.shift_pixels), draw.integers(2, recipe.shift_pixels)
-            )
+            largest = recipe.shift_pixels
+            down, right = draw.integers(1, largest), draw.integers(2, largest)
+            x = shift(x, down, right)
+            side = 2 * largest + 1
+            view = (view * side + down + largest) * side + right + largest
+        if taught is not None:
+            answers = tf.cast(tf.gather_nd(known, tf.stack([chosen, view], 1)), tf.float32)
+            y = y * (1.0 - recipe.teacher_share) + answers * recipe.teacher_share
         if {"cutout", "mixup"}.intersection(recipe.augmentation):
             x = tf.cast(x, tf.float32)
         if "cutout" in recipe.augmentation:
@@ -121,6 +140,23 @@ def normalisation(data: Dataset) -> Callable[[keras.KerasTensor], keras.KerasTen
     if fused.available():
         return tf.function(normalise, jit_compile=True, autograph=False)
     return normalise
+
+
+def views(recipe: Recipe) -> list[tuple[bool, int, int]]:
+    """Every way in which a recipe's flips and shifts can show an image: whether it is mirrored, and
+    the pixels down and right, in the order of their numbers."""
+    largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
+    moves = range(-largest, largest + 1)
+    mirrored = (False, True) if "flip" in recipe.augmentation else (False,)
+    return list(itertools.product(mirrored, moves, moves))
+
+
+def seen(images: np.ndarray, view: tuple[bool, int, int]) -> np.ndarray:
+    """Images uint8 (n, 32, 32, 3) as one of `views` shows them."""
+    mirrored, down, right = view
+    number = len(images)
+    x = tf.constant(images[:, :, ::-1] if mirrored else images)
+    return shift(x, tf.fill([number], down), tf.fill([number], right)).numpy()
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,13 @@ class Recipe(BaseModel):
     l2: float = Field(default=0.0, ge=0)  # factor of sum kernel², added to the loss
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
+    # labels from an ensemble (Hinton et al. 2015): the same network, trained by AdamW with a cosine
+    teachers: int = Field(default=0, ge=0, le=100)  # 0: none
+    teacher_epochs: int = Field(default=60, ge=1)
+    teacher_learning_rate: float = Field(default=0.006, gt=0)
+    teacher_weight_decay: float = Field(default=0.02, ge=0)
+    teacher_share: float = Field(default=0.7, gt=0, le=1)  # of their answer in a label
+
     # optimisation
     optimizer: Optimizer = "sgd"
     learning_rate: float = Field(default=0.1, gt=0)  # best of 0.1, 0.2, 0.3, 0.5 on validation
@@ -132,6 +139,14 @@ class Recipe(BaseModel):
                 "early_stopping goes back to the weights of an epoch, which ema_momentum averages; "
                 "set one of the two to 0"
             )
+        if self.teachers and {"cutout", "mixup"}.intersection(self.augmentation):
+            raise ValueError("teachers answer flips and shifts; they know no cutout and no mixup")
+        single = {"early_stopping", "connections", "output", "step_sizes", "dtype_policy"}
+        if self.teachers and (self.pooling == "trainable" or single.intersection(self.changes())):
+            raise ValueError(
+                "teachers train side by side, which excludes pooling 'trainable' and any other "
+                f"than the default of {', '.join(sorted(single))}"
+            )
         if self.output == "rbf" and self.label_smoothing:
             raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")
         for name, field in (
@@ -141,6 +156,9 @@ class Recipe(BaseModel):
         ):
             if name not in self.augmentation and field in self.changes():
                 raise ValueError(f"{field} has no effect unless augmentation holds '{name}'")
+        for field in self.changes():
+            if field.startswith("teacher_") and not self.teachers:
+                raise ValueError(f"{field} has no effect without teachers")
         return self
 
     def changes(self) -> dict[str, Any]:

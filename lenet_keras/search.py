@@ -185,7 +185,8 @@ class Search(_Frozen):
 
         Returns:
             The columns of `records.table`, and `stage` (1-based), `spent` (epochs of all trials up
-            to and with this one) and `best` (highest validation accuracy up to here).
+            to and with this one, those of their teachers included) and `best` (highest validation
+            accuracy up to here).
 
         Raises:
             InputError: a record that cannot be trusted.
@@ -200,8 +201,9 @@ class Search(_Frozen):
             if len(recorded) < len(planned):
                 break
         trials = records.table_of(paths).assign(stage=stages)
+        taught = trials["teachers"] * trials["teacher_epochs"] / trials["stack_size"]
         return trials.assign(
-            spent=trials["epochs_run"].cumsum(), best=trials["val_accuracy"].cummax()
+            spent=(trials["epochs_run"] + taught).cumsum(), best=trials["val_accuracy"].cummax()
         )
 
 

@@ -39,12 +39,20 @@ POOLS: dict[str, Callable] = {
     "average": functools.partial(ops.average_pool, pool_size=(2, 2), strides=(2, 2)),
     "max": functools.partial(ops.max_pool, pool_size=(2, 2), strides=(2, 2)),
 }
+NETWORK_FIELDS = frozenset({"activation", "pooling", "kernel_initializer", "normalization"})
 RISING = frozenset({"tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu"})
+
+
+def _own_fields(recipe: Recipe) -> frozenset[str]:
+    """What members of a stack like the recipe may differ in. Teachers, which teach all of them,
+    have the members' network."""
+    return MEMBER_FIELDS - NETWORK_FIELDS if recipe.teachers else MEMBER_FIELDS
 
 
 def _shared(recipe: Recipe) -> tuple:
     """The values that all members of a stack have in common."""
-    return tuple((n, v) for n, v in recipe if n not in MEMBER_FIELDS)
+    own = _own_fields(recipe)
+    return tuple((n, v) for n, v in recipe if n not in own)
 
 
 def carried(recipe: Recipe) -> bool:
@@ -115,12 +123,13 @@ class Stack(keras.Model):
         """
         super().__init__(name="stack")
         differing = {n for r in recipes for n, v in r if v != getattr(recipes[0], n)}
+        differing -= _own_fields(recipes[0])
         able = carried(recipes[0]) if len(recipes) == 1 else all(map(stackable, recipes))
-        if differing - MEMBER_FIELDS or not able:
+        if differing or not able:
             raise InputError(
                 "these recipes cannot train side by side: they differ in "
-                f"{', '.join(sorted(differing - MEMBER_FIELDS)) or 'nothing'}, or stop early, or "
-                "use half precision."
+                f"{', '.join(sorted(differing)) or 'nothing'}, or stop early, or use half "
+                "precision, or are of 1998."
             )
         self.recipes, self.seed = tuple(recipes), seed
         self.members = len(recipes)

@@ -21,15 +21,18 @@ from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.model import KERNEL_LAYERS, lenet5, loss
 from lenet_keras.optimizer import optimizer
-from lenet_keras.pipeline import Batches, normalisation, training_batches
+from lenet_keras.pipeline import Batches, normalisation, seen, training_batches, views
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.records import History, Provenance, Run, Scores, Status
 from lenet_keras.shards import ShardedNetwork, shard_count
-from lenet_keras.stack import Stack, carried
+from lenet_keras.stack import NETWORK_FIELDS, Stack, carried
 from lenet_keras.stats import expected_calibration_error, negative_log_likelihood
 
 EVALUATION_BATCH = 1000  # images; a divisor of CIFAR-10's splits, small enough to stay in the cache
 LONGEST_EXECUTION = 32  # steps between two returns to Python
+# What teachers have in common with the recipe that they teach.
+OF_THE_TEACHERS = {"dataset", "augmentation", "shift_pixels", "batch_size", *NETWORK_FIELDS}
+FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those of any run
 
 
 def train(
@@ -62,7 +65,8 @@ def train(
     network = lenet5(recipe, seed) if model is None else model
     # What is compiled is a shell: the network stays plain Keras, and is saved as that.
     shell = Stack([recipe], seed, [network]) if carried(recipe) else ShardedNetwork(network)
-    batches = training_batches(data, recipe, seed)
+    started = datetime.now(UTC)
+    batches = training_batches(data, recipe, seed, teach(recipe, seed, data, verbose=verbose))
     _compile(shell, [recipe], batches, data)
     callbacks: list[keras.callbacks.Callback] = []
     if recipe.step_sizes == "gauss_newton":
@@ -78,7 +82,7 @@ def train(
     watch = _fit(shell, [recipe], data, batches, callbacks, verbose)
     if isinstance(shell, Stack):
         network.set_weights(shell.weights_of(0))
-    return _runs(network, [recipe], seed, data, batches, watch, score_test)[0]
+    return _runs(network, [recipe], seed, data, batches, watch, started, score_test)[0]
 
 
 def train_stack(
@@ -100,10 +104,51 @@ def train_stack(
         InputError: the recipes differ in something that a stack cannot carry.
     """
     stack = Stack(recipes, seed) if stack is None else stack
-    batches = training_batches(data, recipes[0], seed)
+    started = datetime.now(UTC)
+    taught = teach(recipes[0], seed, data, verbose=verbose)
+    batches = training_batches(data, recipes[0], seed, taught)
     _compile(stack, recipes, batches, data)
     watch = _fit(stack, recipes, data, batches, [], verbose)
-    return _runs(stack, recipes, seed, data, batches, watch, score_test)
+    return _runs(stack, recipes, seed, data, batches, watch, started, score_test)
+
+
+def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.ndarray | None:
+    """What the recipe's teachers say of every training image, in every view that training shows.
+
+    The teachers are the recipe's network with other first weights, and see its augmentation. They
+    train side by side, with seeds that no run has, and answer with the mean of their probabilities
+    (Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network").
+
+    Args:
+        recipe: whose `teachers` are asked for.
+        seed: of the run that learns from them.
+        data: the recipe's dataset. Only training and validation images are looked at.
+        verbose: as for `train`.
+
+    Returns:
+        float16 (training images, `views`, classes), or None where the recipe has no teachers.
+    """
+    if not recipe.teachers:
+        return None
+    teacher = Recipe(
+        **{name: value for name, value in recipe.changes().items() if name in OF_THE_TEACHERS},
+        optimizer="adamw",
+        learning_rate=recipe.teacher_learning_rate,
+        weight_decay=recipe.teacher_weight_decay,
+        schedule="cosine",
+        epochs=recipe.teacher_epochs,
+    )
+    first = FIRST_TEACHER + seed * MOST_TEACHERS
+    networks = [lenet5(teacher, first + number) for number in range(recipe.teachers)]
+    ensemble = Stack([teacher] * recipe.teachers, first, networks)
+    train_stack(
+        [teacher] * recipe.teachers, first, data, stack=ensemble, score_test=False, verbose=verbose
+    )
+    answers = []
+    for view in tqdm(views(recipe), desc="teachers", unit="view", disable=not verbose):
+        shown = Split(seen(data.train.images, view), data.train.labels)
+        answers.append(softmax(predict(ensemble, shown, data), axis=-1).mean(axis=1))
+    return np.stack(answers, axis=1).astype(np.float16)
 
 
 def _compile(
@@ -171,6 +216,7 @@ def _runs(
     data: Dataset,
     batches: Batches,
     watch: "_Watch",
+    started: datetime,
     score_test: bool,
 ) -> list[Run]:
     """Score a trained network or stack and make each member's run."""
@@ -194,8 +240,8 @@ def _runs(
         device=_accelerator() or _processor(),
         threads=available_threads(),
         stack=tuple(recipes) if len(recipes) > 1 else (),
-        started=watch.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        wall_seconds=round((datetime.now(UTC) - watch.started).total_seconds() / len(recipes), 2),
+        started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        wall_seconds=round((datetime.now(UTC) - started).total_seconds() / len(recipes), 2),
     )
     return [
         _run(
@@ -336,7 +382,6 @@ class _Watch(keras.callbacks.Callback):
     def __init__(self, data: Dataset, members: int, bar: tqdm) -> None:
         super().__init__()
         self.data, self.members, self.bar = data, members, bar
-        self.started = datetime.now(UTC)
         self.epochs: list[dict[str, list[float]]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:

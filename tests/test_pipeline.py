@@ -13,8 +13,10 @@ from lenet_keras.pipeline import (
     flip,
     minibatch_indices,
     normalisation,
+    seen,
     shift,
     training_batches,
+    views,
 )
 from lenet_keras.recipe import InputError, Recipe
 
@@ -123,6 +125,35 @@ def test_mixup_mixes_images_and_labels_alike():
     assert 0 < weight < 1
     np.testing.assert_allclose(mixed_x, weight * x + (1 - weight) * x[::-1], atol=1e-5)
     np.testing.assert_allclose(mixed_y.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "number"), [("", 1), ("flip", 2), ("shift", 25), ("flip,shift", 50)]
+)
+def test_what_teachers_say_of_a_view_is_the_label_of_that_view(augmentation, number):
+    shifts = {"shift_pixels": 2} if "shift" in augmentation else {}
+    recipe = Recipe(
+        dataset="digits", epochs=1, batch_size=64, augmentation=augmentation, teachers=1, **shifts
+    ).replace(teacher_share=1.0)
+    every = views(recipe)
+    assert len(every) == number
+    images = len(DIGITS.train.labels)
+    taught = np.zeros((images, number, 10), np.float16)
+    taught[:, :, 0], taught[:, :, 1] = np.arange(images)[:, None], np.arange(number)
+    for x, y in training_batches(DIGITS, recipe, 2, taught).dataset.take(3).as_numpy_iterator():
+        for picture, (image, view, *_) in zip(x, y.astype(int), strict=True):
+            expected = seen(DIGITS.train.images[image : image + 1], every[view])[0]
+            np.testing.assert_array_equal(picture, expected)
+
+
+def test_a_label_is_shared_between_the_truth_and_the_teachers():
+    recipe = Recipe(dataset="digits", epochs=1, batch_size=64, teachers=1, teacher_share=0.75)
+    taught = np.full((len(DIGITS.train.labels), 1, 10), 0.1, np.float16)
+    (_, y), (_, plain) = (
+        next(iter(training_batches(DIGITS, recipe, 2, known).dataset.as_numpy_iterator()))
+        for known in (taught, None)
+    )
+    np.testing.assert_allclose(y, 0.25 * plain + 0.075, atol=1e-4)
 
 
 def test_augmentations_really_change_about_as_many_images_as_they_should():

@@ -61,6 +61,8 @@ def test_every_field_is_in_the_key(data):
         "batch_size": 64,
         "epochs": 5,
         "early_stopping": 3,
+        "ema_momentum": 0.99,
+        "teachers": 4,
         "dtype_policy": "mixed_bfloat16",
     }
     field = data.draw(st.sampled_from(sorted(others)))
@@ -89,6 +91,10 @@ BAD = [
     ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "no effect", "'sgd'"]),
     ({"nesterov": True}, ["nesterov", "momentum"]),
     ({"shift_pixels": 2}, ["shift_pixels", "'shift'"]),
+    ({"teacher_share": 0.5}, ["teacher_share", "without teachers"]),
+    ({"teachers": 2, "augmentation": "mixup"}, ["teachers", "mixup"]),
+    ({"teachers": 2, "early_stopping": 3}, ["teachers", "early_stopping"]),
+    ({"ema_momentum": 0.9, "early_stopping": 3}, ["early_stopping", "ema_momentum"]),
 ]
 
 

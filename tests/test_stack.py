@@ -190,6 +190,17 @@ def test_recipes_that_cannot_stand_side_by_side_are_refused_by_name():
         Stack([BASE, BASE.replace(optimizer="adam")], 0)
 
 
+def test_teachers_teach_one_kind_of_network():
+    taught = [
+        BASE.replace(teachers=2),
+        BASE.replace(teachers=2, learning_rate=0.3),
+        BASE.replace(teachers=2, activation="silu"),
+    ]
+    assert [len(group) for group in group_for_stacking(taught)] == [2, 1]
+    with pytest.raises(InputError, match="differ in activation"):
+        Stack(taught, 0)
+
+
 def test_one_by_one_is_the_grouped_convolution_gradients_included():
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=(2, 9, 9, 6)), tf.float32)

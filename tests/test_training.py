@@ -12,7 +12,7 @@ from scipy.special import softmax
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.training import member_logits, predict, score, train
+from lenet_keras.training import member_logits, predict, score, teach, train, train_stack
 
 DIGITS = load_data("digits")
 QUICK = Recipe(
@@ -119,6 +119,29 @@ def test_with_flips_the_mirrored_test_images_are_scored_too():
     assert run.test_mirrored.accuracy == pytest.approx(right)
     assert run.test_mirrored.loss != run.test.loss
     assert train(QUICK.replace(epochs=1), 0, DIGITS, verbose=0).test_mirrored is None
+
+
+TAUGHT = QUICK.replace(teachers=3, teacher_epochs=3, augmentation="shift", shift_pixels=1, epochs=2)
+
+
+def test_teachers_know_the_training_images_and_never_see_the_test_set():
+    taught = teach(TAUGHT, 4, dataclasses.replace(DIGITS, test=None), verbose=0)
+    assert taught.shape == (len(DIGITS.train.labels), 9, 10)
+    np.testing.assert_allclose(taught.sum(-1), 1, atol=1e-2)
+    assert (taught.argmax(-1) == DIGITS.train.labels[:, None]).mean() > 0.9
+    assert teach(QUICK, 4, DIGITS) is None
+
+
+def test_a_run_with_teachers_repeats_to_the_last_digit_alone_and_in_a_stack():
+    run, again = (train(TAUGHT, 4, DIGITS, verbose=0) for _ in range(2))
+    assert run.history.loss == again.history.loss
+    plain = train(
+        QUICK.replace(augmentation="shift", shift_pixels=1, epochs=2), 4, DIGITS, verbose=0
+    )
+    assert run.history.loss != plain.history.loss
+    assert run.provenance.batches_digest == plain.provenance.batches_digest
+    member, _ = train_stack([TAUGHT, TAUGHT.replace(l2=1e-3)], 4, DIGITS, verbose=0)
+    assert member.history.loss == pytest.approx(run.history.loss, rel=1e-4)
 
 
 @pytest.mark.parametrize(
