@@ -504,8 +504,9 @@ def everything(
 ) -> None:
     """Train what the records lack, execute the notebooks, redraw figures and README.
 
-    Where no run was lacking, some of them are trained again and compared. Another size than the
-    technique files', or other data, is a rehearsal: all that it writes is under runs/rehearsal.
+    The techniques are those of the summary; another has to be asked for with --only. Where no run
+    was lacking, some of them are trained again and compared. Another size than the technique
+    files', or other data, is a rehearsal: all that it writes is under runs/rehearsal.
     """
     from lenet_keras import notebooks, summary
     from lenet_keras.study import Study, reproduce
@@ -523,7 +524,7 @@ def everything(
     if rehearsal:
         click.echo(f"A rehearsal, not the study: all it writes is under {out}.")
 
-    wanted = [plan for plan in resized if not only or plan.name in only]
+    wanted = [plan for plan in resized if (plan.name in only if only else plan.in_summary)]
     trained = sum(_train_lacking(plan, results, executor, data_dir, quiet) for plan in wanted)
     changed = 0
     if not trained:

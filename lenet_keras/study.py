@@ -117,7 +117,7 @@ class Study(_Frozen):
     dataset: DatasetName = "cifar10"
     base: dict[str, Any] = {}
     ladder: bool = False  # every variant changes the one before it, not the base
-    in_summary: bool = True  # whether the summary's tables have it
+    in_summary: bool = True  # whether the summary has it, and `make study` trains it unasked
     baseline: str  # the variant that differences are measured against
     variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")], Variant] = (
         Field(min_length=1)

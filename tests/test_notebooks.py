@@ -387,6 +387,8 @@ epochs: 2
 def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: Path) -> None:
     copy_project(tmp_path)
     (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
+    aside = SMALL.replace("title: Momentum", "title: Aside\nin_summary: false")
+    (tmp_path / "configs" / "aside.yaml").write_text(aside)
     study = Study.model_validate({"name": "momentum", **yaml.safe_load(SMALL)})
     committed = study.recipe("plain", 0.1)
     records.write(
@@ -400,6 +402,7 @@ def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: 
     assert first.startswith("Dataset: digits")
     assert "A rehearsal, not the study" in second
     assert "Momentum: 8 runs, 8 of them trained now" in answer.stdout
+    assert "Aside" not in answer.stdout
     page = tmp_path / "runs/rehearsal/notebooks/99_summary.html"
     assert (last.split()[0], tmp_path / last.split()[1]) == ("Summary", page)
     assert "1 of 1 technique completely recorded on digits" in page.read_text()
