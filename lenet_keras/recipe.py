@@ -85,7 +85,7 @@ class Recipe(BaseModel):
 
     # optimisation
     optimizer: Optimizer = "sgd"
-    learning_rate: float = Field(default=0.1, gt=0)  # best of 0.1, 0.2, 0.3, 0.5 on validation
+    learning_rate: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)  # of sgd only
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled; of kernels, not of biases

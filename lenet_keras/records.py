@@ -405,6 +405,16 @@ def table_of(paths: Iterable[Path]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(scores, float))  # None, as in a diverged run, becomes NaN
 
 
+def runs_of(rows: pd.DataFrame, results_dir: Path | str) -> list[Run]:
+    """The runs behind rows of `table`, in their order.
+
+    Raises:
+        InputError: see `read`.
+    """
+    places = rows[["study", "purpose", "variant", "key", "seed"]].itertuples(index=False)
+    return [read(Location(*place).path(Path(results_dir))) for place in places]
+
+
 def _row(location: Location, run: Run) -> dict[str, Any]:
     """One run as a row of the run table."""
     recipe = dict(run.recipe)

@@ -99,6 +99,35 @@ def points(middle: float, low: float = np.nan, high: float = np.nan) -> str:
     return text.replace("-", "−")
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A fraction in percent, as "57.1 %"."""
+    return f"{100 * share:.{digits}f}{_NO_BREAK}%"
+
+
+def signed(value: float) -> str:
+    """A number with its sign and two digits after the point."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def at_edge(variants: Iterable[object]) -> str:
+    """What the reader must know of variants whose best learning rate ends their grid."""
+    return (
+        "The chosen learning rate is the smallest or largest of its grid for "
+        f"{listed(variants)}: a better one may lie outside."
+    )
+
+
+def gaps(gap: "pd.Series[float]", baseline: str) -> str:
+    """The gap between training and validation accuracy without a technique and with each variant.
+
+    Args:
+        gap: fractions by variant, in the order of the study.
+        baseline: the variant that goes without.
+    """
+    others = [f"{100 * gap[variant]:.1f} with {variant}" for variant in gap.index.drop(baseline)]
+    return f"The gap is {100 * gap[baseline]:.1f} points without, and {listed(others)}."
+
+
 def p_value(p: float) -> str:
     """A p-value with three digits after the point, as statisticians print it."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

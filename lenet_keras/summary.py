@@ -19,7 +19,7 @@ from scipy import stats as scipy_stats
 
 from lenet_keras import plots, stats
 from lenet_keras.recipe import InputError, read_yaml
-from lenet_keras.report import listed, p_value, points
+from lenet_keras.report import at_edge, listed, p_value, percent, points, signed
 from lenet_keras.study import Study
 
 TARGETS = (0.5, 0.55)  # validation accuracies
@@ -273,7 +273,7 @@ def findings(overview: Overview) -> list[str]:
         helps, hurts, unclear = _verdicts(others)
         groups = {"better": helps, "worse": hurts[::-1], "not told apart": unclear}
         told = [f"{name} {listed(_with_difference(g))}" for name, g in groups.items() if len(g)]
-        against = f"`{base['variant']}` ({_percent(base['mean'])})"
+        against = f"`{base['variant']}` ({percent(base['mean'])})"
         sentences.append(f"**{title}**, in points against {against}: {'; '.join(told)}.")
     return sentences
 
@@ -287,12 +287,12 @@ def conclusions(overview: Overview) -> list[str]:
     helps, hurts, unclear = _verdicts(others)
     first = full.nlargest(1, "val_accuracy").iloc[0]
     sentences = [
-        f"Of {_count(len(others), 'variant')} compared with the baseline of their technique, "
-        f"{len(helps)} are significantly better, {len(hurts)} significantly worse and "
-        f"{len(unclear)} not distinguishable with {_count(_sizes(overview)[0], 'seed')}.",
+        "Compared with the baseline of their technique, with "
+        f"{_count(_sizes(overview)[0], 'seed')}: {len(helps)} of {_count(len(others), 'variant')} "
+        f"significantly better, {len(hurts)} significantly worse, {len(unclear)} not told apart.",
         f"Of all, `{first['variant']}` ({first['study']}) is best on the validation images; it "
-        f"recognises {_percent(first['mean'])} of the test images, 95 % interval "
-        f"{_percent(first['low'])} to {_percent(first['high'])}.",
+        f"recognises {percent(first['mean'])} of the test images, 95 % interval "
+        f"{percent(first['low'])} to {percent(first['high'])}.",
     ]
     if len(helps):
         top = helps.nlargest(1, "difference").iloc[0]
@@ -325,10 +325,11 @@ def _convergence(full: pd.DataFrame) -> list[str]:
         end = "higher" if correlation[0] < 0 else "lower"
         sentences.append(
             f"Who gets there sooner ends {end}: the rank correlation between epochs to {name} % "
-            f"and final test accuracy over all variants is {_signed(correlation[0])}."
+            "and final test accuracy, over the variants of all techniques, is "
+            f"{signed(correlation[0])}."
             if correlation[1] < LEVEL
-            else f"Epochs to {name} % say little about the final test accuracy: their rank "
-            f"correlation over all variants is {_signed(correlation[0])}."
+            else f"Whether epochs to {name} % foretell the final test accuracy cannot be told from "
+            f"{_count(len(full), 'variant')}: rank correlation {signed(correlation[0])}."
         )
     return sentences
 
@@ -338,15 +339,16 @@ def _generalization(full: pd.DataFrame) -> list[str]:
     correlation = _rank_correlation(full["gap"], full["mean"])
     if not correlation:
         return []
-    strength = _signed(correlation[0])
+    strength = signed(correlation[0])
     if correlation[1] >= LEVEL:
-        text = "A small gap between training and validation says little about the test accuracy"
+        text = "Whether a small gap between training and validation goes with a high test accuracy "
+        text += f"cannot be told from {_count(len(full), 'variant')}"
     else:
         text = f"A smaller gap goes with a {'higher' if correlation[0] < 0 else 'lower'} test "
         text += "accuracy, as it is also small where little was learned"
         if correlation[0] < 0:
             text = "A smaller gap between training and validation goes with a higher test accuracy"
-    return [f"{text}: rank correlation {strength} over all variants."]
+    return [f"{text}: rank correlation {strength} over the variants of all techniques."]
 
 
 def _reservations(overview: Overview) -> list[str]:
@@ -359,10 +361,7 @@ def _reservations(overview: Overview) -> list[str]:
     ]
     edge = full[full["at_edge"].astype(bool)]
     if len(edge):
-        sentences.append(
-            "The chosen learning rate is the smallest or largest of its grid for "
-            f"{listed(_names(edge))}: a better one may lie outside."
-        )
+        sentences.append(at_edge(_names(edge)))
     diverged = full[full["diverged"] > 0]
     if len(diverged):
         sentences.append(
@@ -407,10 +406,6 @@ def _rank_correlation(
     return float(correlation.statistic), float(correlation.pvalue)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
-
-
 def _dataset(overview: Overview) -> str:
     names = {study.dataset.replace("cifar10", "CIFAR-10") for study in overview.studies}
     return listed(sorted(names))
@@ -424,10 +419,6 @@ def _sizes(overview: Overview) -> tuple[str, str]:
         low, high = min(values), max(values)
         sizes.append(f"{low}" if low == high else f"{low} to {high}")
     return sizes[0], sizes[1]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _count(number: int | str, thing: str) -> str:

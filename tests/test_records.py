@@ -331,6 +331,7 @@ def test_the_tables(tmp_path: Path) -> None:
 
     assert len(records.table(tmp_path, study="optimization", purpose="final")) == 2
     assert records.table(tmp_path, optimizer="adam", epochs=3)["variant"].tolist() == ["adam"]
+    assert [run.seed for run in records.runs_of(table[::-1], tmp_path)] == [1, 1000, 0, 2]
     with pytest.raises(InputError, match="Did you mean 'optimizer'"):
         records.table(tmp_path, optimiser="adam")
 

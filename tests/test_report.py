@@ -82,3 +82,14 @@ def test_numbers_are_rounded_and_signed() -> None:
         " ", "\N{NO-BREAK SPACE}"
     )
     assert (report.p_value(0.0004), report.p_value(0.0456)) == ("< 0.001", "0.046")
+    assert (report.percent(0.5712), report.percent(0.5, 0)) == tuple(
+        text.replace(" ", "\N{NO-BREAK SPACE}") for text in ("57.1 %", "50 %")
+    )
+    assert (report.signed(-0.345), report.signed(0.5)) == ("−0.34", "+0.50")
+
+
+def test_gaps_are_told_against_the_baselines() -> None:
+    gap = pd.Series({"none": 0.1, "flip": 0.05, "shift": 0.02})
+    assert report.gaps(gap, "none") == (
+        "The gap is 10.0 points without, and 5.0 with flip and 2.0 with shift."
+    )
