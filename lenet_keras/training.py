@@ -20,7 +20,7 @@ from lenet_keras import PARALLEL_SHARDS, available_threads, curvature
 from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.model import KERNEL_LAYERS, lenet5, loss
-from lenet_keras.optimizer import optimizer
+from lenet_keras.optimizer import Schedule, optimizer
 from lenet_keras.pipeline import Batches, normalisation, seen, training_batches, views
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.records import History, Provenance, Run, Scores, Status
@@ -96,8 +96,8 @@ def train_stack(
 ) -> list[Run]:
     """Train several networks side by side on one stream of batches; a run each, in order.
 
-    Each run is what `train` would have given, up to the rounding of sums, in less time. The
-    arguments are those of `train`; `stack` is an untrained `Stack(recipes, seed)` to train in
+    Each run is what `train` would have given, up to the rounding of sums and but for dropout's
+    masks, which depend on a member's place, in less time. The arguments are those of `train`; `stack` is an untrained `Stack(recipes, seed)` to train in
     place.
 
     Raises:
@@ -194,7 +194,8 @@ def _fit(
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
     epochs, steps = recipes[0].epochs, batches.steps_per_epoch
     with tqdm(total=epochs * steps, unit="step", disable=not verbose, leave=verbose > 0) as bar:
-        watch = _Watch(data, len(recipes), bar)
+        schedule = Schedule(recipes if len(recipes) > 1 else recipes[0], epochs * steps)
+        watch = _Watch(data, len(recipes), schedule, bar)
         first: list[keras.callbacks.Callback] = []
         if recipes[0].ema_momentum:  # what is validated is the average
             first.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
@@ -271,8 +272,9 @@ def _run(
     best_epoch = len(history.loss)
     if history.loss[-1] is None or history.val_loss[-1] is None:
         status = "diverged"
-    elif recipe.early_stopping:
-        best_epoch = 1 + int(np.argmin(np.array(history.val_loss, float)))
+    if recipe.early_stopping and np.isfinite(val_loss := np.array(history.val_loss, float)).any():
+        best_epoch = 1 + int(np.nanargmin(val_loss))  # whose weights are kept
+    if recipe.early_stopping and status != "diverged":
         status = "stopped_early" if len(history.loss) < recipe.epochs else "completed"
     return Run(
         recipe=recipe,
@@ -379,9 +381,9 @@ class _MeasureCurvature(keras.callbacks.Callback):
 class _Watch(keras.callbacks.Callback):
     """Validates after each epoch, keeps every member's history, ends what has diverged."""
 
-    def __init__(self, data: Dataset, members: int, bar: tqdm) -> None:
+    def __init__(self, data: Dataset, members: int, schedule: Schedule, bar: tqdm) -> None:
         super().__init__()
-        self.data, self.members, self.bar = data, members, bar
+        self.data, self.members, self.schedule, self.bar = data, members, schedule, bar
         self.epochs: list[dict[str, list[float]]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -395,7 +397,8 @@ class _Watch(keras.callbacks.Callback):
         assert logs is not None
         logits = member_logits(predict(self.model, self.data.validation, self.data))
         scores = [score(member, self.data.validation.labels) for member in logits]
-        rate = np.asarray(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        # The optimizer counts the steps done, so its own learning rate is that of the next one.
+        rate = keras.ops.convert_to_numpy(self.schedule(self.model.optimizer.iterations - 1))
         values = {
             **{
                 name: np.atleast_1d(logs.pop(f"member_{name}", logs.get(name))).tolist()
@@ -414,7 +417,8 @@ class _Watch(keras.callbacks.Callback):
             self.bar.set_postfix(loss=loss, val_accuracy=max(values["val_accuracy"]))
         else:
             self.model.stop_training = True
-            self.bar.write("The loss is no longer finite: the run has diverged and ends here.")
+            if not self.bar.disable:
+                self.bar.write("The loss is no longer finite: the run has diverged and ends here.")
 
     def history(self, member: int) -> History:
         """One member's epochs, up to the one in which it diverged."""

@@ -84,6 +84,17 @@ def test_a_diverging_run_ends_early_and_is_recorded_as_diverged(capfd):
     assert run.history.loss[-1] is None
     assert run.validation.loss is None
     assert "diverged" in capfd.readouterr().out
+    train(QUICK.replace(learning_rate=1e30, activation="relu"), 0, DIGITS, verbose=0)
+    assert capfd.readouterr().out == ""
+
+
+def test_an_epochs_learning_rate_is_that_of_its_last_step():
+    recipes = [QUICK.replace(schedule=name, epochs=4) for name in ("step", "constant")]
+    alone = train(recipes[0], 0, DIGITS, score_test=False, verbose=0)
+    beside, constant = train_stack(recipes, 0, DIGITS, score_test=False, verbose=0)
+    for run in (alone, beside):
+        assert run.history.learning_rate == pytest.approx([0.05, 0.05, 0.005, 0.0005])
+    assert constant.history.learning_rate == pytest.approx([0.05] * 4)
 
 
 def test_early_stopping_goes_back_to_the_best_epoch():
