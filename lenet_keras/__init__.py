@@ -1,6 +1,7 @@
 """LeNet-5 on CIFAR-10: what each modern technique adds, with evidence."""
 
 import os
+import sys
 
 # TensorFlow reads these when it is first imported. Its start-up lines are no news to a reader, and
 # nbval would see them as differences; a person's own setting wins.
@@ -11,6 +12,11 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 def available_threads() -> int:
     """What a person granted by LENET_THREADS, else the processor cores this process may use."""
     if granted := os.environ.get("LENET_THREADS"):
+        if not granted.isdecimal() or int(granted) < 1:
+            print(
+                f"LENET_THREADS: found {granted!r}; allowed: whole numbers from 1.", file=sys.stderr
+            )
+            raise SystemExit(2)
         return int(granted)
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))

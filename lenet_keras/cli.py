@@ -292,6 +292,8 @@ def study(
     )
     click.echo(f"{plan.title}: {plan.question}\n")
     click.echo(_comparison(runs[runs["purpose"] == "final"], plan.baseline).to_string(index=False))
+    if chosen:
+        click.echo("\np is corrected for the variants shown; the technique may have more.")
     click.echo(f"\n{'Records':<20}{results / plan.name}")
 
 
@@ -322,7 +324,7 @@ def search(file: Path, executor: str, results: Path, data_dir: Path | None, quie
     winner = plan.winner(results)
     last = trials[(trials["stage"] == len(plan.stages)) & (trials["key"] == winner.key)]
     click.echo(
-        f"{len(trials)} trials, {trials['spent'].iloc[-1]} epochs; the best has "
+        f"{len(trials)} trials, {trials['spent'].iloc[-1]:.0f} epochs; the best has "
         f"{_percent(last['val_accuracy'].mean())} of the validation images right:\n"
     )
     click.echo(yaml.safe_dump(winner.changes(), sort_keys=False).rstrip())
@@ -353,6 +355,10 @@ def list_records(
                 raise InputError(f"--{column} {name}: no such runs in {results}.{hint}")
             runs = runs[runs[column] == name]
     if csv_file:
+        if not csv_file.parent.is_dir():
+            raise InputError(
+                f"--csv {csv_file}: there is no folder {csv_file.parent}. Make it first."
+            )
         with _whole_file(csv_file) as temporary:
             runs.to_csv(temporary, index=False)
         click.echo(f"{len(runs)} runs written to {csv_file}")
@@ -633,6 +639,10 @@ def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
 
 def _refuse_if_taken(folder: Path, overwrite: bool, tensorboard: Path | None) -> None:
     """Refuse, before anything is trained, a folder that the run could not take in the end."""
+    if tensorboard and any(path.is_file() for path in (tensorboard, *tensorboard.parents)):
+        raise InputError(
+            f"--tensorboard {tensorboard}: is a file, or lies below one. Name a folder."
+        )
     if tensorboard and tensorboard.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"--tensorboard {tensorboard}: lies in {folder}, which appears only when the run is "
@@ -681,7 +691,7 @@ def _whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """
     folder = folder.resolve()
     new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    old = new.with_suffix(".old")
+    old = folder.with_name(f"{new.name}.old")
     try:
         new.mkdir(parents=True)
         yield new
@@ -693,9 +703,9 @@ def _whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
             if old.exists():
                 old.rename(folder)
             raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _draw_curves(run: "Run", path: Path) -> None:

@@ -81,7 +81,7 @@ def parse_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     for name, value in pairs:
         try:
             parameters[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # the latter of a date that the calendar lacks
             raise InputError(f"-p {name} {value}: the value cannot be read as YAML.") from None
     return parameters
 
@@ -94,7 +94,12 @@ def declared(notebook: Path) -> dict[str, Any]:
     """
     try:
         content = nbformat.read(notebook, as_version=4)
-    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+    except (
+        OSError,
+        AttributeError,
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+    ) as error:
         raise InputError(f"{notebook}: is no notebook ({error}).") from None
     for cell in content.cells:
         if cell.cell_type == "code" and PARAMETERS in cell.metadata.get("tags", []):
@@ -104,7 +109,13 @@ def declared(notebook: Path) -> dict[str, Any]:
 
 def _assignments(source: str, notebook: Path) -> Iterator[tuple[str, Any]]:
     """The names and values of lines like `seeds = 5`."""
-    for line in ast.parse(source).body:
+    try:
+        lines = ast.parse(source).body
+    except SyntaxError as error:
+        raise InputError(
+            f"{notebook}: the cell tagged '{PARAMETERS}' is no Python ({error.msg})."
+        ) from None
+    for line in lines:
         try:
             assert isinstance(line, ast.Assign)
             (name,) = line.targets

@@ -72,7 +72,7 @@ class Provenance(_Frozen):
     dataset_fingerprint: str
     batches_digest: str  # SHA-256 over the minibatch indices, equal for paired runs
     git_commit: str | None  # None outside a git checkout; ends in "+changes" if files had changed
-    versions: dict[str, str]  # of python, lenet_keras, tensorflow, keras, numpy
+    versions: dict[str, str]  # of python, tensorflow, keras, numpy, and jax where that computes
     backend: str  # of keras: tensorflow or jax
     device: str  # processor or accelerator, by name
     threads: int  # that TensorFlow was given

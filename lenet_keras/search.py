@@ -22,6 +22,7 @@ from lenet_keras.recipe import DatasetName, InputError, Recipe, make_recipe, rea
 from lenet_keras.study import Planned, ProgressLine, Trainer, alone_in, train_group, train_missing
 
 Count = Annotated[StrictInt, Field(ge=1)]
+MOST_DRAWS = 100  # for each recipe, until the space counts as too small
 DIGITS = 3  # significant ones of a drawn number: a recipe that a person can type
 
 
@@ -32,8 +33,8 @@ class _Frozen(BaseModel):
 class Range(_Frozen):
     """Numbers drawn so that every factor is as likely as its inverse: uniform in the logarithm."""
 
-    low: float = Field(gt=0)
-    high: float = Field(gt=0)
+    low: float = Field(gt=0, allow_inf_nan=False)
+    high: float = Field(gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _ascending(self) -> "Range":
@@ -58,7 +59,8 @@ class Search(_Frozen):
     question: str
     dataset: DatasetName = "cifar10"
     base: dict[str, Any] = {}  # fields of every recipe
-    members: dict[str, Range | list[Any]] = Field(min_length=1)  # what each recipe draws itself
+    # What each recipe draws for itself.
+    members: dict[str, Range | Annotated[list[Any], Field(min_length=1)]] = Field(min_length=1)
     # Fields that a family's recipes have in common, and ranges of its own instead of the members'.
     families: dict[str, dict[str, Range | Any]] = Field(min_length=1)
     drawing_seed: Annotated[StrictInt, Field(ge=0)] = 0
@@ -69,6 +71,9 @@ class Search(_Frozen):
         sizes = [stage.recipes for stage in self.stages]
         if sizes != sorted(sizes, reverse=True):
             raise ValueError(f"stages: {sizes} recipes; a stage cannot have more than the last")
+        for stage in self.stages:
+            if len(set(stage.seeds)) < len(stage.seeds):
+                raise ValueError(f"stages: {list(stage.seeds)}: a seed is given twice")
         return self
 
     @classmethod
@@ -80,8 +85,11 @@ class Search(_Frozen):
                 allowed.
         """
         path = Path(path)
+        content = {str(name): value for name, value in read_yaml(path).items()}
+        if "name" in content:
+            raise InputError(f"{path}: name: a search is called after its file; remove this line.")
         try:
-            search = cls(**{"name": path.stem, **read_yaml(path)})
+            search = cls(**{**content, "name": path.stem})
         except ValidationError as error:
             faults = [
                 f"  {'.'.join(map(str, f['loc'])) or 'search'}: {f['msg'].lower()}"
@@ -100,8 +108,11 @@ class Search(_Frozen):
         random = np.random.default_rng(self.drawing_seed)
         families = list(self.families.items())
         drawn: dict[Recipe, None] = {}
-        while len(drawn) < self.stages[0].recipes:
-            name, family = families[len(drawn) % len(families)]
+        wanted = self.stages[0].recipes
+        for turn in range(wanted * MOST_DRAWS):
+            if len(drawn) == wanted:
+                return list(drawn)
+            name, family = families[turn % len(families)]
             fields = {
                 field: _draw(values, random) if field in self.members else values
                 for field, values in {**self.members, **self.base, **family}.items()
@@ -109,7 +120,10 @@ class Search(_Frozen):
             fields |= {"dataset": self.dataset, "epochs": self.stages[0].epochs}
             recipe = make_recipe(fields, where=f"families.{name} of the search")
             drawn.setdefault(recipe)
-        return list(drawn)
+        raise InputError(
+            f"stages: the first asks for {wanted} recipes, the space seems to hold {len(drawn)}: "
+            "widen what `members` draws, or ask for fewer."
+        )
 
     def run(
         self,

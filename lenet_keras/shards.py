@@ -18,8 +18,8 @@ SMALLEST_SHARD = 32  # images; below, what is done once a part costs more than w
 def shard_count(recipe: Recipe) -> int:
     """Into how many parts a batch of this recipe is split on this machine; 1: not at all.
 
-    Half precision scales the loss of a whole batch, so it stays whole; so does everything on an
-    accelerator and under JAX.
+    Half precision would round the parts' sums otherwise than the whole's, so it stays whole; so
+    does everything on an accelerator and under JAX.
     """
     whole = (
         recipe.dtype_policy != "float32"

@@ -309,11 +309,6 @@ class Stack(keras.Model):
         }
         self.compile(optimizer=member_optimizer(self.recipes, total_steps), **settings)
 
-    @property
-    def metrics(self) -> list[keras.Metric]:
-        """The trackers that Keras resets at each epoch."""
-        return [*super().metrics, self.member_loss, self.member_accuracy]
-
     def compute_loss(
         self,
         x: keras.KerasTensor = None,

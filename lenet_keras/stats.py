@@ -433,7 +433,8 @@ def learning_rate_sensitivity(tuning_runs: pd.DataFrame) -> pd.DataFrame:
         One row a variant: `variant`, `rates` (how many were tried), `best_learning_rate`,
         `val_accuracy` (there), `at_edge` (the best is the grid's smallest or largest and better
         than another, so that a better one may lie outside; see Choi et al. 2019, "On empirical
-        comparisons of optimizers for deep learning") and `sensitivity` (a fraction; NaN with a single rate).
+        comparisons of optimizers for deep learning") and `sensitivity` (a fraction; NaN with a
+        single rate).
 
     Raises:
         InputError: as `learning_rate_curve`.

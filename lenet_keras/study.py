@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -402,6 +403,11 @@ class Study(_Frozen):
                 )
         return [name for name in self.variants if variants is None or name in variants]
 
+    def planned_runs(self, variants: Sequence[str] | None = None) -> int:
+        """How many runs the study has, or some of its variants have, with those that tune."""
+        names = self._chosen(variants)
+        return len(self._tuning_runs(names)) + len(names) * self.seeds
+
     def _tuning_runs(self, variants: Sequence[str]) -> list["Planned"]:
         # Rungs of a ladder that differ in epochs alone are tuned once, under the first one's name.
         first: dict[Recipe, str] = {}
@@ -750,7 +756,13 @@ def _train_with_threads(threads: int, train: Callable[[], list[Run]]) -> list[Ru
     if threads == available_threads():
         return train()
     with environment(LENET_THREADS=str(threads)), open_executor("processes:1") as (pool, _):
-        return pool.submit(train).result()
+        try:
+            return pool.submit(train).result()
+        except BrokenProcessPool:
+            raise InputError(
+                f"reproduce: the process that trained with {threads} threads, as the record did, "
+                "ended without a word, perhaps for want of memory. Nothing was changed."
+            ) from None
 
 
 def compare(path: Path, recorded: Run, retrained: Run) -> Comparison:

@@ -74,14 +74,6 @@ def technique_files(folder: Path | str) -> list[Path]:
     return files
 
 
-def planned_runs(study: Study, variants: Sequence[str] | None = None) -> int:
-    """How many runs a study has, or some of its variants have, with those that tune."""
-    chosen = study.variants if variants is None else variants
-    grids = [len(study.grid(variant)) for variant in chosen]
-    tuning = sum(size for size in grids if size > 1) * len(study.tuning.seeds)
-    return tuning + len(chosen) * study.seeds
-
-
 def read(
     configs_dir: Path | str,
     results_dir: Path | str,
@@ -106,7 +98,7 @@ def read(
     tables, runs = [], []
     for study in studies:
         of_study = study.table(results_dir)
-        if len(of_study) == planned_runs(study):
+        if len(of_study) == study.planned_runs():
             tables.append(_technique(study, of_study, study.epoch_table(results_dir)))
             runs.append(of_study)
     devices = {device for of_study in runs for device in of_study["device"]}
@@ -124,13 +116,16 @@ def _technique(study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.Dat
     """One technique's part of the overview's table."""
     table = stats.summary(runs, epochs, study.baseline, TARGETS).assign(study=study.title)
     final = runs[runs["purpose"] == "final"].groupby("variant", observed=True)
-    tuning = stats.learning_rate_sensitivity(runs).set_index("variant")
     names = table["variant"]
+    tuned = set(runs.loc[runs["purpose"] == "tuning", "variant"])  # none where grids have one rate
+    edge = {}
+    if tuned:
+        edge = stats.learning_rate_sensitivity(runs).set_index("variant")["at_edge"].to_dict()
     return table.assign(
         baseline=names == study.baseline,
         val_accuracy=names.map(final["val_accuracy"].mean().to_dict()),
-        learning_rate=names.map(tuning["best_learning_rate"].to_dict()),
-        at_edge=names.map(tuning["at_edge"].to_dict()),
+        learning_rate=names.map(final["learning_rate"].first().to_dict()),
+        at_edge=[bool(edge.get(name)) for name in names],
     )
 
 

@@ -32,7 +32,7 @@ EVALUATION_BATCH = 1000  # images; a divisor of CIFAR-10's splits, small enough 
 LONGEST_EXECUTION = 32  # steps between two returns to Python
 # What teachers have in common with the recipe that they teach.
 OF_THE_TEACHERS = {"dataset", "augmentation", "shift_pixels", "batch_size", *NETWORK_FIELDS}
-FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those of any run
+FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those of any study
 
 
 def train(
@@ -97,8 +97,8 @@ def train_stack(
     """Train several networks side by side on one stream of batches; a run each, in order.
 
     Each run is what `train` would have given, up to the rounding of sums and but for dropout's
-    masks, which depend on a member's place, in less time. The arguments are those of `train`; `stack` is an untrained `Stack(recipes, seed)` to train in
-    place.
+    masks, which depend on a member's place, in less time. The arguments are those of `train`;
+    `stack` is an untrained `Stack(recipes, seed)` to train in place.
 
     Raises:
         InputError: the recipes differ in something that a stack cannot carry.
@@ -116,8 +116,8 @@ def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.n
     """What the recipe's teachers say of every training image, in every view that training shows.
 
     The teachers are the recipe's network with other first weights, and see its augmentation. They
-    train side by side, with seeds that no run has, and answer with the mean of their probabilities
-    (Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network").
+    train side by side, with seeds that no study has, and answer with the mean of their
+    probabilities (Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network").
 
     Args:
         recipe: whose `teachers` are asked for.
@@ -164,8 +164,11 @@ def _compile(
     if isinstance(model, Stack):
         model.compile_members(total_steps, **settings)
         return
+    rule = optimizer(recipes[0], total_steps)
+    if recipes[0].dtype_policy == "mixed_float16":  # whose smallest gradients would be 0 unscaled
+        rule = keras.optimizers.LossScaleOptimizer(rule)
     model.compile(
-        optimizer=optimizer(recipes[0], total_steps),
+        optimizer=rule,
         loss=loss(recipes[0]),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         **settings,
@@ -235,7 +238,7 @@ def _runs(
         git_commit=_git_commit(),
         versions={
             "python": platform.python_version(),
-            **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
+            **{name: version(name) for name in ("tensorflow", "keras", "numpy", *_of_backend())},
         },
         backend=keras.backend.backend(),
         device=_accelerator() or _processor(),
@@ -436,6 +439,11 @@ class _Watch(keras.callbacks.Callback):
         )
 
 
+def _of_backend() -> tuple[str, ...]:
+    """The packages that compute where TensorFlow only reads the images."""
+    return ("jax", "jaxlib") if keras.backend.backend() == "jax" else ()
+
+
 def _git_commit() -> str | None:
     """The commit of the source tree this package runs from, None where it is no checkout."""
 
@@ -449,6 +457,8 @@ def _git_commit() -> str | None:
         ).stdout.strip()
 
     try:
+        # Installed into a folder of somebody's checkout, the package is no part of that.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         commit = git("rev-parse", "HEAD")
         # Only what decides a result: the package. Records and figures may be new in the tree.
         return commit + ("+changes" if git("status", "--porcelain", "--", ".") else "")

@@ -13,7 +13,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lenet_keras import summary
 from lenet_keras.data import UnavailableError, load_data
 from lenet_keras.executors import environment
 from lenet_keras.notebooks import technique
@@ -69,7 +68,7 @@ def lacking_runs(notebook: Path) -> int:
         variants = list(study.variants) if own else [study.baseline]
         with contextlib.suppress(InputError):  # no trust in a record: the notebook says in which
             runs = study.table(notebook.parent / "../results", variants=variants)
-            lacking += summary.planned_runs(study, variants) - len(runs)
+            lacking += study.planned_runs(variants) - len(runs)
     return lacking
 
 

@@ -46,17 +46,16 @@ def environment(folder: Path) -> dict[str, str]:
     return inherited | cut_off | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 
-def call(folder: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run `python <arguments>` in `folder` to its end."""
+def call(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `python <arguments>` in `folder` to its end, with these environment variables."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=environment(folder),
+        env=environment(folder) | variables,
         text=True,
         capture_output=True,
         timeout=300,
         check=False,
-        **settings,  # type: ignore[call-overload]
     )
 
 
@@ -270,6 +269,11 @@ def test_evaluate_refuses_an_edited_record(copy: Path) -> None:
         ("{train} --out taken", "--out taken: holds a run. Choose another folder, or replace"),
         ("{train} --out mine --overwrite", "--out mine: holds diary.txt"),
         ("{train} --out new --tensorboard new/logs", "--tensorboard new/logs: lies in new"),
+        (
+            "{train} --out new --tensorboard notes.txt/a",
+            "notes.txt/a: is a file, or lies below one",
+        ),
+        ("{train} --set epochs=2024-13-45", "epochs=2024-13-45: the value cannot be read"),
         ("{evaluate} missing", "missing: holds no run.json. Name a folder that train.py wrote"),
         ("{evaluate} taken", "run.json: is no record: it is not JSON"),
         ("{lenet} trian", "No such command 'trian'"),
@@ -298,6 +302,22 @@ def test_bad_input_is_answered_with_what_to_do(
     assert "Traceback" not in answer.stderr
     assert answer.stdout in ("", "Dataset: digits\n")
     assert contents(tmp_path) == before
+
+
+def test_a_number_of_threads_that_is_none_is_refused(tmp_path: Path) -> None:
+    answer = call(tmp_path, "-c", "import lenet_keras", LENET_THREADS="two")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == "LENET_THREADS: found 'two'; allowed: whole numbers from 1.\n"
+
+
+def test_an_overwritten_run_survives_what_an_interrupted_call_left(copy: Path) -> None:
+    left = copy.with_name(f".{copy.name}.old")  # as after a kill between two steps
+    left.mkdir()
+    (left / "run.json").write_text("the only copy")
+    answer = call(copy.parent, TRAIN, *QUICK, "--out", copy.name, "--overwrite", "--quiet")
+    assert answer.returncode == 0, answer.stderr
+    assert (left / "run.json").read_text() == "the only copy"
+    assert sorted(path.name for path in copy.iterdir()) == RUN_FILES
 
 
 def test_a_slip_is_answered_before_tensorflow_is_imported(tmp_path: Path) -> None:

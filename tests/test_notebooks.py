@@ -255,9 +255,13 @@ def test_a_folder_without_notebooks_or_a_cell_of_parameters_is_explained(tmp_pat
     write_notebook(path, parameters="seeds = 2 + len('x')")
     with pytest.raises(InputError, match="expected lines like seeds = 5"):
         notebooks.declared(path)
-    path.write_text("{")
-    with pytest.raises(InputError, match="is no notebook"):
+    write_notebook(path, parameters="epochs =")
+    with pytest.raises(InputError, match="'parameters' is no Python"):
         notebooks.declared(path)
+    for content in ("{", "[]"):
+        path.write_text(content)
+        with pytest.raises(InputError, match="is no notebook"):
+            notebooks.declared(path)
 
 
 def test_outputs_stored_in_place_hold_no_time_and_a_failure_changes_nothing(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_the_file_or_the_assignment_is_blamed(tmp_path: Path):
         ("- epochs\n", "expected 'field: value'"),
         ("epochs: [3\n", "line"),
         ("epochs: \xff", "UTF-8"),
+        ("[epochs]: 3\n", "unhashable key"),
+        ("epochs: 2024-13-45\n", "a value cannot be read"),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message: str):
@@ -141,3 +143,9 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message
         read_yaml(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_yaml(tmp_path / "missing.yaml")
+
+
+def test_a_merge_key_is_yaml_too(tmp_path: Path):
+    path = tmp_path / "my.yaml"
+    path.write_text("base: &base {epochs: 3}\nother: {<<: *base, seeds: 2}\n")
+    assert read_yaml(path)["other"] == {"epochs": 3, "seeds": 2}

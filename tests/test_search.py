@@ -76,12 +76,16 @@ def test_the_best_of_a_stage_are_trained_for_longer(tmp_path: Path) -> None:
 def test_what_is_recorded_is_not_trained_again(tmp_path: Path) -> None:
     search = search_in(tmp_path)
     run_quickly(search, tmp_path)
-    trained = sum(len(keys) for _, _, keys in calls(tmp_path))
-    assert trained == TRIALS
+    trained = calls(tmp_path)
+    assert sum(len(keys) for _, _, keys in trained) == TRIALS
     gone = sorted((tmp_path / "results").rglob("stage-2-*/seed-2001.json"))[0]
+    run_quickly(search, tmp_path)
+    assert calls(tmp_path) == trained
     gone.unlink()
     again = run_quickly(search, tmp_path)
-    assert sum(len(keys) for _, _, keys in calls(tmp_path)) >= trained + 1
+    (new,) = calls(tmp_path)[len(trained) :]  # the lost run, with those it was trained beside
+    assert new in trained
+    assert gone.exists()
     assert len(again) == TRIALS
     assert not any(score_test for _, score_test, _ in calls(tmp_path))
 
@@ -114,6 +118,11 @@ def test_a_final_run_would_touch_them(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"stages": [CONTENT["stages"][2], CONTENT["stages"][0]]}, "stages: [1, 8] recipes"),
         ({"members": {"learning_rat": [0.1]}}, "Did you mean 'learning_rate'"),
         ({"seeds": 3}, "seeds: extra inputs are not permitted"),
+        ({"name": "../elsewhere"}, "name: a search is called after its file"),
+        ({"members": {"activation": []}}, "should have at least 1 item"),
+        ({"members": {"learning_rate": {"low": 1, "high": float("inf")}}}, "finite number"),
+        ({"stages": [{"recipes": 8, "epochs": 1, "seeds": [1, 1]}]}, "a seed is given twice"),
+        ({"members": {"activation": ["relu", "silu"]}, "families": {"one": {}}}, "seems to hold 2"),
     ],
 )
 def test_a_bad_search_file_is_explained(tmp_path: Path, changes: dict, message: str) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 MARKED = f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n"
 
 
-def write_technique(folder: Path, name: str, variants: dict[str, dict]) -> Study:
+def write_technique(folder: Path, name: str, variants: dict[str, dict], **changes: object) -> Study:
     content = {
         "title": name.capitalize(),
         "question": "Which?",
@@ -23,6 +23,7 @@ def write_technique(folder: Path, name: str, variants: dict[str, dict]) -> Study
         "tuning": {"learning_rates": [0.01, 0.1, 1.0], "epochs": 2, "seeds": [1000]},
         "seeds": 5,
         "epochs": 20,
+        **changes,
     }
     path = folder / "configs" / f"{name}.yaml"
     path.parent.mkdir(exist_ok=True)
@@ -179,7 +180,24 @@ def test_a_folder_without_techniques_is_explained(tmp_path: Path) -> None:
 def test_planned_runs_are_as_many_as_a_study_trains(tmp_path: Path) -> None:
     study = write_technique(tmp_path, "one", {"plain": {}, "other": {"l2": 0.1}})
     runs = study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
-    assert summary.planned_runs(study) == len(runs)
+    assert study.planned_runs() == len(runs)
+
+
+def test_a_ladders_shared_tuning_counts_once(tmp_path: Path) -> None:
+    write_technique(tmp_path, "one", {"plain": {}, "longer": {"epochs": 30}}, ladder=True)
+    study = Study.from_yaml(tmp_path / "configs" / "one.yaml")
+    record(study, tmp_path, {"plain": 0.5, "longer": 0.6})
+    assert study.planned_runs() == len(study.table(tmp_path / "results")) == 3 + 2 * 5
+    assert read(tmp_path).missing == []
+
+
+def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> None:
+    tuning = {"learning_rates": [0.1], "epochs": 2, "seeds": [1000]}
+    study = write_technique(tmp_path, "one", {"plain": {}, "good": {"l2": 0.1}}, tuning=tuning)
+    record(study, tmp_path, {"plain": 0.5, "good": 0.6})
+    table = read(tmp_path).table
+    assert table["learning_rate"].tolist() == [0.1, 0.1]
+    assert not table["at_edge"].any()
 
 
 # What is committed

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from lenet_keras.backend import keras
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
@@ -86,6 +87,19 @@ def test_a_diverging_run_ends_early_and_is_recorded_as_diverged(capfd):
     assert "diverged" in capfd.readouterr().out
     train(QUICK.replace(learning_rate=1e30, activation="relu"), 0, DIGITS, verbose=0)
     assert capfd.readouterr().out == ""
+
+
+def test_the_loss_is_scaled_where_half_precision_would_lose_small_gradients(monkeypatch):
+    scaled = []
+    scale = keras.optimizers.LossScaleOptimizer.scale_loss
+    monkeypatch.setattr(
+        keras.optimizers.LossScaleOptimizer,
+        "scale_loss",
+        lambda self, loss: scaled.append(self) or scale(self, loss),
+    )
+    run = train(QUICK.replace(dtype_policy="mixed_float16", epochs=1), 0, DIGITS, verbose=0)
+    assert scaled
+    assert run.status == "completed"
 
 
 def test_an_epochs_learning_rate_is_that_of_its_last_step():
