@@ -143,14 +143,14 @@ def label_source(
         dataset: name of the dataset; any but "cifar10" makes a rehearsal.
         epochs: that each run trained for; None where nothing was trained.
         seeds: runs of each variant; None as before.
-        study_epochs: fewer make a rehearsal.
-        study_seeds: fewer make a rehearsal.
+        study_epochs: another number makes a rehearsal.
+        study_seeds: another number makes a rehearsal.
     """
     sizes = ((epochs, "epoch", study_epochs), (seeds, "seed", study_seeds))
     known = [_count(size, thing) for size, thing, _ in sizes if size is not None]
     text = ", ".join([_DATASETS.get(dataset, dataset), *known])
-    short = any(size is not None and size < of_study for size, _, of_study in sizes)
-    if dataset != "cifar10" or short:
+    other = any(size is not None and size != of_study for size, _, of_study in sizes)
+    if dataset != "cifar10" or other:
         text += ": a rehearsal, not the study"
     # A figure's x label is the one line of text that constrained layout keeps room for.
     _figure(drawing).supxlabel(text, x=0.995, ha="right", fontsize=8, color=_GREY)

@@ -549,6 +549,7 @@ def test_zero_has_a_place_on_the_logarithmic_axis() -> None:
         (("cifar10", 20, 5), "CIFAR-10, 20 epochs, 5 seeds"),
         (("cifar10", 20, 10), "CIFAR-10, 20 epochs, 10 seeds"),
         (("cifar10", 2, 5), "CIFAR-10, 2 epochs, 5 seeds: a rehearsal, not the study"),
+        (("cifar10", 30, 5), "CIFAR-10, 30 epochs, 5 seeds: a rehearsal, not the study"),
         (("cifar10", 20, 1), "CIFAR-10, 20 epochs, 1 seed: a rehearsal, not the study"),
         (("digits", 20, 5), "digits, 20 epochs, 5 seeds: a rehearsal, not the study"),
         (("cifar10",), "CIFAR-10"),
