@@ -144,12 +144,12 @@ def label_source(
         epochs: that each run trained for; None where nothing was trained.
         seeds: runs of each variant; None as before.
         study_epochs: another number makes a rehearsal.
-        study_seeds: another number makes a rehearsal.
+        study_seeds: fewer make a rehearsal; more are more evidence.
     """
-    sizes = ((epochs, "epoch", study_epochs), (seeds, "seed", study_seeds))
-    known = [_count(size, thing) for size, thing, _ in sizes if size is not None]
+    sizes = ((epochs, "epoch"), (seeds, "seed"))
+    known = [_count(size, thing) for size, thing in sizes if size is not None]
     text = ", ".join([_DATASETS.get(dataset, dataset), *known])
-    other = any(size is not None and size != of_study for size, _, of_study in sizes)
+    other = epochs not in (None, study_epochs) or (seeds is not None and seeds < study_seeds)
     if dataset != "cifar10" or other:
         text += ": a rehearsal, not the study"
     # A figure's x label is the one line of text that constrained layout keeps room for.
