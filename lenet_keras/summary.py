@@ -41,6 +41,8 @@ class Overview:
         runs: recorded runs behind the table, with those that tuned.
         devices: that they were trained on.
         rehearsal: whether this is another size or dataset than the technique files'.
+        best: what the top rung of the ladder reaches, and at what price, as a paragraph in
+            Markdown; empty where that is not recorded.
     """
 
     studies: tuple[Study, ...]
@@ -48,6 +50,7 @@ class Overview:
     runs: int
     devices: tuple[str, ...]
     rehearsal: bool
+    best: str
 
     @property
     def missing(self) -> list[str]:
@@ -92,8 +95,8 @@ def read(
     Raises:
         InputError: a technique file or a record that cannot be used.
     """
-    planned = [Study.from_yaml(path) for path in technique_files(configs_dir)]
-    planned = [study for study in planned if study.in_summary]
+    known = [Study.from_yaml(path) for path in technique_files(configs_dir)]
+    planned = [study for study in known if study.in_summary]
     studies = [study.resized(seeds, epochs, dataset) for study in planned]
     tables, runs = [], []
     for study in studies:
@@ -109,6 +112,32 @@ def read(
         runs=sum(map(len, runs)),
         devices=tuple(sorted(devices)),
         rehearsal=studies != planned or any(study.dataset != "cifar10" for study in studies),
+        best="\n\n".join(_top(study, results_dir) for study in known if study.ladder),
+    )
+
+
+def _top(ladder: Study, results_dir: Path | str) -> str:
+    """A paragraph on the last rung of a ladder; empty where it is not recorded."""
+    *_, rung = ladder.variants
+    runs = ladder.table(results_dir, variants=[rung])
+    final = runs[runs["purpose"] == "final"]
+    if len(final) < ladder.seeds:
+        return ""
+    from lenet_keras.model import lenet5
+
+    recipe = ladder.recipe(rung, final["learning_rate"].iloc[0])
+    _, mean, low, high = stats.mean_interval(final["test_accuracy"])
+    mirrored = final["test_mirrored_accuracy"].mean()
+    trick = f" ({percent(mirrored)} where its mirror image is asked too)"
+    return (
+        f"**The best LeNet-5 so far** recognises **{percent(mean)}** of the test images: mean of "
+        f"{_count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
+        f"image asked once{trick if np.isfinite(mirrored) else ''}. It has "
+        f"{lenet5(recipe).count_params():,} parameters, those of the normalisation included. A "
+        "search on validation images found its recipe (`configs/search.yaml`), and "
+        f"`python train.py configs/best.yaml` trains it: {_count(recipe.epochs, 'epoch')} in "
+        f"{final['wall_seconds'].mean() / 60:.1f} minutes on {final['threads'].iloc[0]} threads of "
+        f"{final['device'].iloc[0]}."
     )
 
 
@@ -528,6 +557,7 @@ def readme_section(overview: Overview, figures: str = "figures") -> str:
         "intervals over the seeds; p is corrected after Holm; bold is significant at 5 %.",
         best_table(overview),
         counts,
+        *([overview.best] if overview.best else []),
         f"![The best variant of each technique against its baseline]({figures}/techniques.png)",
         f"![Final accuracy against the speed of convergence]({figures}/convergence.png)",
         f"All variants: [{figures}/variants.svg]({figures}/variants.svg), and the last notebook.",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from examples import make_run, train_quickly
@@ -189,6 +190,23 @@ def test_a_ladders_shared_tuning_counts_once(tmp_path: Path) -> None:
     record(study, tmp_path, {"plain": 0.5, "longer": 0.6})
     assert study.planned_runs() == len(study.table(tmp_path / "results")) == 3 + 2 * 5
     assert read(tmp_path).missing == []
+
+
+def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:
+    rungs = {"plain": {}, "top": {"epochs": 30, "optimizer": "adam", "learning_rates": [0.01]}}
+    write_technique(project, "ladder", rungs, ladder=True, in_summary=False)
+    before = read(project)
+    assert before.best == ""
+    study = Study.from_yaml(project / "configs" / "ladder.yaml")
+    record(study, project, {"plain": 0.5, "top": 0.6})
+    after = read(project)
+    pd.testing.assert_frame_equal(after.table, before.table)
+    assert after.best.replace("\N{NO-BREAK SPACE}", " ").startswith(
+        "**The best LeNet-5 so far** recognises **60.2 %** of the test images: mean of 5 seeds"
+    )
+    assert "62,006 parameters" in after.best
+    assert ": 30 epochs in " in after.best
+    assert after.best in summary.readme_section(after)
 
 
 def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> None:
