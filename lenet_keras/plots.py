@@ -867,8 +867,9 @@ def accuracy_against_convergence(
 ) -> Axes:
     """Final test accuracy, with its interval, against the epochs to a target accuracy.
 
-    What does not reach the target stands in the grey strip at the right. With a column study that
-    holds several, colour and marker belong to the technique.
+    What does not reach the target stands in the grey strip at the right; what is hopelessly low
+    stands at its foot, below the axis, so that the others do not become one heap. With a column
+    study that holds several, colour and marker belong to the technique.
 
     Args:
         summary: from `stats.summary`: columns variant, mean, low, high and, for a target of 0.55,
@@ -888,16 +889,17 @@ def accuracy_against_convergence(
     end = edge * (1.08 + min(0.012 * unreached, 0.3))
     inside = iter(np.linspace(edge, end, unreached + 2)[1:-1])  # side by side in the strip
     axes = axes or _new_axes(8.4, 5)
-    # Whole epochs are shared by many: side by side, within a third of an epoch, all are seen.
+    # Whole epochs are shared by many: side by side, within 0.6 of an epoch, all are seen.
     shared = medians.groupby(medians)
-    places = medians + (shared.cumcount() + 0.5) / shared.transform("count") / 3 - 1 / 6
+    places = medians + (shared.cumcount() + 0.5) / shared.transform("count") * 0.6 - 0.3
+    foot = _foot(table[np.isfinite(medians)], table)
     for line, median in zip(table.to_dict("records"), places, strict=True):
         look = looks[line[by]]
         middle, low, high = (float(line[name]) * 100 for name in ("mean", "low", "high"))
         axes.errorbar(
             next(inside) if np.isinf(median) else median,
-            middle,
-            yerr=_bars(middle, low, high),
+            max(middle, foot),
+            yerr=_bars(middle, low, high) if middle > foot else None,
             color=look["color"],
             marker=look["marker"],
             markersize=8,
@@ -915,6 +917,14 @@ def accuracy_against_convergence(
             ha="center",
             fontsize=8,
         )
+    below = table.loc[table["mean"] * 100 < foot, "mean"] * 100
+    if len(below):
+        axes.set_ylim(bottom=foot)
+        for points in axes.containers:
+            points[0].set_clip_on(False)  # the markers on the edge are drawn whole
+        text = f"below the axis:\n{below.min():.0f} to {below.max():.0f} %"
+        place = axes.get_xaxis_transform()
+        axes.text((edge + end) / 2, 0.04, text, transform=place, ha="center", fontsize=8)
     ticks = MaxNLocator(integer=True).tick_values(0, longest)
     axes.set_xticks([tick for tick in ticks if 0 <= tick <= edge])
     axes.set_xlabel(f"Epochs to {target * 100:g} % validation accuracy (median of the runs)")
@@ -925,6 +935,16 @@ def accuracy_against_convergence(
     ]
     _legend_beside(axes, keys, "mean, 95 % t-interval")
     return axes
+
+
+def _foot(reached: pd.DataFrame, table: pd.DataFrame) -> float:
+    """Where an axis of accuracies (%) starts that shows what reached the target; minus infinity
+    where nothing is so far below that it would squeeze the others."""
+    if reached.empty:
+        return -np.inf
+    low, high = 100 * reached["low"].min(), 100 * reached["high"].max()
+    foot = float(low - 0.1 * (high - low))
+    return foot if 100 * table["mean"].min() < foot - (high - low) else -np.inf
 
 
 def _new_axes(width: float, height: float) -> Axes:

@@ -130,7 +130,7 @@ def gaps(gap: "pd.Series[float]", baseline: str) -> str:
 
 def p_value(p: float) -> str:
     """A p-value with three digits after the point, as statisticians print it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"<{_NO_BREAK}0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def listed(names: Iterable[object]) -> str:

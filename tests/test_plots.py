@@ -251,6 +251,17 @@ def legend_texts(axes: Axes) -> list[str]:
     return [legend.get_title().get_text(), *(text.get_text() for text in legend.get_texts())]
 
 
+def test_what_is_hopelessly_low_does_not_squeeze_the_others() -> None:
+    table = make_summary(THREE).assign(epochs_to_50=[3.0, 4.0, np.inf])
+    ordinary = plots.accuracy_against_convergence(table, 0.5)
+    assert not any("below" in text.get_text() for text in ordinary.texts)
+    for column in ("mean", "low", "high"):
+        table.loc[2, column] = 0.1
+    axes = plots.accuracy_against_convergence(table, 0.5)
+    assert any(text.get_text() == "below the axis:\n10 to 10 %" for text in axes.texts)
+    assert 10 < axes.get_ylim()[0] < 100 * table["low"][:2].min()
+
+
 @picture
 @pytest.mark.parametrize("name", BY_VARIANT)
 def test_picture_by_variant(name: str) -> Figure:

@@ -81,7 +81,8 @@ def test_numbers_are_rounded_and_signed() -> None:
     assert report.points(-0.0123, -0.02, 0.001) == "−1.2 [−2.0, +0.1]".replace(
         " ", "\N{NO-BREAK SPACE}"
     )
-    assert (report.p_value(0.0004), report.p_value(0.0456)) == ("< 0.001", "0.046")
+    assert report.p_value(0.0004).replace("\N{NO-BREAK SPACE}", " ") == "< 0.001"
+    assert report.p_value(0.0456) == "0.046"
     assert (report.percent(0.5712), report.percent(0.5, 0)) == tuple(
         text.replace(" ", "\N{NO-BREAK SPACE}") for text in ("57.1 %", "50 %")
     )
