@@ -26,7 +26,8 @@ from lenet_keras.recipe import InputError, nearest
 
 PARAMETERS = "parameters"  # the tag of the cell that declares them
 OWN_RECORDS = ("dataset", "epochs")  # a change of these asks for runs that the study does not have
-MARKS_OF_PAPERMILL = ("papermill", "execution")  # metadata: times, durations and paths
+# Metadata that differ between two executions: times, durations, paths, and progress bars' states.
+MARKS_OF_PAPERMILL = ("papermill", "execution", "widgets")
 
 
 @dataclass(frozen=True)

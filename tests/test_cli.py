@@ -46,16 +46,17 @@ def environment(folder: Path) -> dict[str, str]:
     return inherited | cut_off | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 
-def call(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `python <arguments>` in `folder` to its end, with these environment variables."""
+def call(folder: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run `python <arguments>` in `folder` to its end."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=environment(folder) | variables,
+        env=environment(folder),
         text=True,
         capture_output=True,
         timeout=300,
         check=False,
+        **settings,  # type: ignore[call-overload]
     )
 
 
@@ -304,8 +305,11 @@ def test_bad_input_is_answered_with_what_to_do(
     assert contents(tmp_path) == before
 
 
-def test_a_number_of_threads_that_is_none_is_refused(tmp_path: Path) -> None:
-    answer = call(tmp_path, "-c", "import lenet_keras", LENET_THREADS="two")
+def test_a_number_of_threads_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LENET_THREADS", "two")
+    answer = call(tmp_path, "-c", "import lenet_keras")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr == "LENET_THREADS: found 'two'; allowed: whole numbers from 1.\n"
 

@@ -135,6 +135,7 @@ def test_a_worker_that_dies_is_named(study: Study, tmp_path: Path) -> None:
 
 
 def hold_workers(folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     with open_executor("processes:2") as (executor, _):
         wait([executor.submit(sleep_long, folder) for _ in range(2)])
 
