@@ -10,8 +10,10 @@ from examples import calls, train_quickly
 
 from lenet_keras import study as study_room
 from lenet_keras.data import load_data
-from lenet_keras.recipe import InputError
+from lenet_keras.model import lenet5
+from lenet_keras.recipe import InputError, read_recipe
 from lenet_keras.search import Search
+from lenet_keras.study import Study
 
 ROOT = Path(__file__).parent.parent
 CONTENT: dict[str, Any] = {
@@ -129,3 +131,13 @@ def test_a_bad_search_file_is_explained(tmp_path: Path, changes: dict, message: 
     with pytest.raises(InputError) as error:
         search_in(tmp_path, **changes)
     assert message in str(error.value)
+
+
+def test_the_best_recipe_is_the_winner_trained_for_longer_and_the_ladders_top() -> None:
+    best = read_recipe(ROOT / "configs" / "best.yaml")
+    winner = Search.from_yaml(ROOT / "configs" / "search.yaml").winner(ROOT / "results")
+    assert winner.replace(epochs=best.epochs) == best
+    ladder = Study.from_yaml(ROOT / "configs" / "ladder.yaml")
+    *_, top = ladder.variants
+    assert ladder.recipe(top, *ladder.grid(top)) == best
+    assert lenet5(best).count_params() == 62_910
