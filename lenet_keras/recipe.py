@@ -129,10 +129,13 @@ class Recipe(BaseModel):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs momentum above 0")
         if self.step_sizes == "gauss_newton" and (
-            self.optimizer != "sgd" or self.normalization != "none"
+            self.optimizer != "sgd"
+            or self.normalization != "none"
+            or self.dtype_policy == "mixed_float16"  # whose optimizer is wrapped in a loss scale
         ):
             raise ValueError(
-                "step_sizes: 'gauss_newton' needs optimizer 'sgd' and normalization 'none'"
+                "step_sizes: 'gauss_newton' needs optimizer 'sgd', normalization 'none' and "
+                "another dtype_policy than 'mixed_float16'"
             )
         if self.ema_momentum and self.early_stopping:
             raise ValueError(

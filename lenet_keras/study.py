@@ -291,15 +291,15 @@ class Study(_Frozen):
         names = study._chosen(variants)
         results_dir = Path(results_dir)
         folder = results_dir / study.name
-        tuning, finals = study._tuning_runs(names), len(names) * study.seeds
+        tuning, planned = study._tuning_runs(names), study.planned_runs(names)
         recorded = study._recorded(results_dir, names)
-        if len(recorded) < len(tuning) + finals:
+        if len(recorded) < planned:
             with (
                 alone_in(folder),
                 open_executor(executor) as (pool, slots),
                 ProgressLine(
                     study.name,
-                    runs=len(tuning) + finals,
+                    runs=planned,
                     epochs=len(tuning) * study.tuning.epochs
                     + study.seeds * sum(study.recipe(name, 1.0).epochs for name in names),
                     recorded=recorded,

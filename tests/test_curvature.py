@@ -142,7 +142,10 @@ def test_with_its_own_step_sizes_the_network_of_1998_learns() -> None:
     assert not stackable(recipe)
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "adam"}, {"normalization": "group"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimizer": "adam"}, {"normalization": "group"}, {"dtype_policy": "mixed_float16"}],
+)
 def test_step_sizes_go_with_plain_sgd_alone(changes: dict) -> None:
     with pytest.raises(InputError, match="step_sizes: 'gauss_newton' needs"):
         OF_1998.replace(step_sizes="gauss_newton", **changes)
