@@ -134,7 +134,7 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
         f"{_count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
         f"image asked once{trick if np.isfinite(mirrored) else ''}. It has "
         f"{lenet5(recipe).count_params():,} parameters, those of the normalisation included. A "
-        "search on validation images found its recipe (`configs/search.yaml`), and "
+        "search on validation images found its recipe (`configs/search_teachers.yaml`), and "
         f"`python train.py configs/best.yaml` trains it: {_count(recipe.epochs, 'epoch')} in "
         f"{final['wall_seconds'].mean() / 60:.1f} minutes on {final['threads'].iloc[0]} threads of "
         f"{final['device'].iloc[0]}."
