@@ -16,7 +16,7 @@ import pytest
 from lenet_keras.data import UnavailableError, load_data
 from lenet_keras.executors import environment
 from lenet_keras.notebooks import technique
-from lenet_keras.recipe import InputError
+from lenet_keras.recipe import InputError, read_yaml
 from lenet_keras.study import Study
 
 NOWHERE = "http://127.0.0.1:9"  # a closed port instead of the network
@@ -57,14 +57,18 @@ def cifar10_is_here() -> bool:
 def lacking_runs(notebook: Path) -> int:
     """How many runs that the notebook reads are not recorded.
 
-    A technique's own notebook reads all its runs; another one that names the technique file, as
-    that of the baseline does, those of the technique's baseline.
+    A technique's own notebook reads all its runs; so does a notebook that names a study outside of
+    the summary. Another one that names a technique file, as that of the baseline does, reads those
+    of the technique's baseline. Files of recipes and searches hold no study.
     """
     code = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells)
     lacking = 0
     for name in sorted(set(re.findall(r"configs/(\w+)\.yaml\"", code))):
-        study = Study.from_yaml(notebook.parent.parent / "configs" / f"{name}.yaml")
-        own = technique(notebook) == name
+        path = notebook.parent.parent / "configs" / f"{name}.yaml"
+        if "variants" not in read_yaml(path):
+            continue
+        study = Study.from_yaml(path)
+        own = technique(notebook) == name or not study.in_summary
         variants = list(study.variants) if own else [study.baseline]
         with contextlib.suppress(InputError):  # no trust in a record: the notebook says in which
             runs = study.table(notebook.parent / "../results", variants=variants)

@@ -16,7 +16,7 @@ from examples import make_run, train_quickly
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lenet_keras import notebooks, records
-from lenet_keras.recipe import InputError
+from lenet_keras.recipe import InputError, read_yaml
 from lenet_keras.study import Study
 
 ROOT = Path(__file__).parent.parent
@@ -326,7 +326,9 @@ def test_one_altered_record_turns_a_notebook_red(guarded: Path) -> None:
 def test_the_guard_skips_images_without_cifar10_and_never_trains(guarded: Path) -> None:
     source = "from lenet_keras.data import load_data; load_data('cifar10').name"
     plain = 'results_dir = "../results"'
-    reads = 'import os; print(os.path.getsize("../configs/normalization.yaml") > 0)'
+    files = '("../configs/normalization.yaml", "../configs/best.yaml")'
+    reads = f"import os; print(all(map(os.path.getsize, {files})))"
+    shutil.copy(ROOT / "configs" / "best.yaml", guarded / "configs")  # a recipe: no runs to lack
     path = guarded / "notebooks" / "05_normalization.ipynb"
     write_notebook(path, source, reads, parameters=plain)
     content = nbformat.read(path, as_version=4)
@@ -345,6 +347,21 @@ def test_the_guard_skips_images_without_cifar10_and_never_trains(guarded: Path) 
     write_notebook(path, source, parameters=plain)
     answer = nbval(guarded)
     assert re.search(r"SKIPPED \[2\].*no outputs to compare", answer.stdout)
+
+
+def test_the_guard_counts_every_run_of_a_study_outside_of_the_summary(tmp_path: Path) -> None:
+    file = tmp_path / "configs" / "ladder.yaml"
+    file.parent.mkdir()
+    content = read_yaml(ROOT / "configs" / "normalization.yaml")
+    file.write_text(yaml.safe_dump({**content, "in_summary": False}, sort_keys=False))
+    path = tmp_path / "notebooks" / "90_tale.ipynb"
+    write_notebook(path, 'print("../configs/ladder.yaml")')
+    shutil.copy(ROOT / "notebooks" / "conftest.py", path.parent)
+    executed = nbformat.read(path, as_version=4)
+    executed.cells[-1].execution_count = 1
+    nbformat.write(executed, path)
+    answer = nbval(tmp_path)
+    assert f"results lack {Study.from_yaml(file).planned_runs()} of its runs" in answer.stdout
 
 
 # Training in and for notebooks
