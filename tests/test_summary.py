@@ -193,7 +193,8 @@ def test_a_ladders_shared_tuning_counts_once(tmp_path: Path) -> None:
 
 
 def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:
-    rungs = {"plain": {}, "top": {"epochs": 30, "optimizer": "adam", "learning_rates": [0.01]}}
+    top = {"epochs": 30, "optimizer": "adam", "learning_rates": [0.01], "teachers": 2}
+    rungs = {"plain": {}, "top": top}
     write_technique(project, "ladder", rungs, ladder=True, in_summary=False)
     before = read(project)
     assert before.best == ""
@@ -206,6 +207,7 @@ def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:
     )
     assert "62,006 parameters" in after.best
     assert ": 30 epochs in " in after.best
+    assert " minutes, those of its 2 teachers included, on " in after.best
     assert after.best in summary.readme_section(after)
 
 
