@@ -144,4 +144,7 @@ def test_the_best_recipe_and_the_ladders_upper_rungs_are_the_winners_trained_for
     *_, longer, top = (ladder.recipe(rung, ladder.grid(rung)[0]) for rung in ladder.variants)
     assert longer == first.replace(epochs=longer.epochs)
     assert top == best
+    undone = Study.from_yaml(ROOT / "configs" / "leave_one_out.yaml")
+    kept = undone.recipe(undone.baseline, first.learning_rate)
+    assert kept == first.replace(epochs=undone.epochs)
     assert lenet5(best).count_params() == 62_910
