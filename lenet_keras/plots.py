@@ -414,7 +414,7 @@ def ladder(
         axes,
         {
             "95 % t-interval": Line2D([], [], color=_BLUE),
-            "step with p < 0.05 (Holm-corrected)": _marker(_BLUE, "o", **edge),
+            "step: p < 0.05 (Holm)": _marker(_BLUE, "o", **edge),
             "p ≥ 0.05": _marker(_BLUE, "o", markerfacecolor="white", **edge),
         },
     )
