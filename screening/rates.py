@@ -208,7 +208,7 @@ class Screening:
     def fitting(self, epochs: int) -> int:
         """So many of these epochs as there is time for."""
         left = self.seconds - (time.perf_counter() - self.started)
-        return min(epochs, int(left / self.epoch_seconds)) if self.epoch_seconds else epochs
+        return int(min(epochs, left / self.epoch_seconds)) if self.epoch_seconds else epochs
 
     def images(self, pixels: jax.Array) -> jax.Array:
         """Pixel values as the network wants them."""

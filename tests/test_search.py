@@ -1,9 +1,11 @@
 """A search draws, narrows and remembers, and never sees the test set."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from examples import calls, train_quickly
@@ -133,17 +135,33 @@ def test_a_bad_search_file_is_explained(tmp_path: Path, changes: dict, message: 
     assert message in str(error.value)
 
 
-def test_the_best_recipe_and_the_ladders_upper_rungs_are_the_winners_trained_for_longer() -> None:
+def test_the_best_recipe_and_the_ladders_upper_rungs_are_what_was_found() -> None:
     best = read_recipe(ROOT / "configs" / "best.yaml")
     first, second = (
         Search.from_yaml(ROOT / "configs" / f"{name}.yaml").winner(ROOT / "results")
         for name in ("search", "search_teachers")
     )
-    assert second.replace(epochs=best.epochs) == best
     ladder = Study.from_yaml(ROOT / "configs" / "ladder.yaml")
-    *_, longer, top = (ladder.recipe(rung, ladder.grid(rung)[0]) for rung in ladder.variants)
+    *_, longer, taught, top = (
+        ladder.recipe(rung, ladder.grid(rung)[0]) for rung in ladder.variants
+    )
     assert longer == first.replace(epochs=longer.epochs)
+    assert taught == second.replace(epochs=taught.epochs)
     assert top == best
+    students = json.loads((ROOT / "screening" / "rates.json").read_text())["students"]
+    accuracy: dict[tuple, list[float]] = {}
+    for student in students:
+        if student["round"] == 2:
+            key = (student["ensemble"], student["share"], student["rate"], student["decay"])
+            accuracy.setdefault(key, []).extend(student["validation_accuracy"])
+    ensemble, share, rate, decay = max(accuracy, key=lambda key: np.mean(accuracy[key]))
+    assert ensemble == f"{second.teachers} x {second.teacher_epochs}"
+    screened = {"learning_rate": rate, "weight_decay": decay}
+    for field, factor in screened.items():  # three digits of it
+        assert getattr(best, field) == pytest.approx(getattr(second, field) * factor, rel=0.005)
+    before = {field: getattr(second, field) for field in (*screened, "teacher_share")}
+    assert best.teacher_share == share
+    assert best.replace(**before) == taught
     undone = Study.from_yaml(ROOT / "configs" / "leave_one_out.yaml")
     kept = undone.recipe(undone.baseline, first.learning_rate)
     assert kept == first.replace(epochs=undone.epochs)
