@@ -85,19 +85,22 @@ def training_batches(
     )
 
     def batch(step: tf.Tensor, chosen: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x, y = tf.gather(images, chosen), tf.gather(labels, chosen)
+        y = tf.gather(labels, chosen)
         draw = _Draw(seed, step, recipe.batch_size)
-        view = tf.zeros_like(chosen)
+        view = down = right = tf.zeros_like(chosen)
+        flipped = tf.zeros_like(chosen, tf.bool)
         if "flip" in recipe.augmentation:
             flipped = draw.uniform(0) < 0.5
-            x = flip(x, flipped)
             view += tf.cast(flipped, tf.int32)
         if "shift" in recipe.augmentation:
             largest = recipe.shift_pixels
             down, right = draw.integers(1, largest), draw.integers(2, largest)
-            x = shift(x, down, right)
             side = 2 * largest + 1
             view = (view * side + down + largest) * side + right + largest
+        if {"flip", "shift"}.intersection(recipe.augmentation):
+            x = shown(images, chosen, flipped, down, right)
+        else:
+            x = tf.gather(images, chosen)
         if taught is not None:
             answers = tf.cast(tf.gather_nd(known, tf.stack([chosen, view], 1)), tf.float32)
             y = y * (1.0 - recipe.teacher_share) + answers * recipe.teacher_share
@@ -153,10 +156,9 @@ def views(recipe: Recipe) -> list[tuple[bool, int, int]]:
 
 def seen(images: np.ndarray, view: tuple[bool, int, int]) -> np.ndarray:
     """Images uint8 (n, 32, 32, 3) as one of `views` shows them."""
-    mirrored, down, right = view
-    number = len(images)
-    x = tf.constant(images[:, :, ::-1] if mirrored else images)
-    return shift(x, tf.fill([number], down), tf.fill([number], right)).numpy()
+    every = tf.range(len(images))
+    mirrored, down, right = (tf.fill([len(images)], value) for value in view)
+    return shown(tf.constant(images), every, mirrored, down, right).numpy()
 
 
 @dataclass(frozen=True)
@@ -177,25 +179,33 @@ class _Draw:
         return tf.cast(tf.floor(self.uniform(stream) * (2 * largest + 1)), tf.int32) - largest
 
 
-def flip(images: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
-    """Mirror left and right the images (batch, 32, 32, 3) where `flipped` (batch,) is true."""
-    return tf.where(flipped[:, None, None, None], tf.reverse(images, [2]), images)
+def shown(
+    images: tf.Tensor, chosen: tf.Tensor, flipped: tf.Tensor, down: tf.Tensor, right: tf.Tensor
+) -> tf.Tensor:
+    """Some of the images, each mirrored left and right or not, then moved by whole pixels; what
+    enters at an edge is the image's own reflection.
 
-
-def shift(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Move each image by whole pixels; what enters at an edge is the image's own reflection.
+    One look-up of pixels does it all, in less than a third of the time of one after another.
 
     Args:
-        images: any dtype (batch, height, width, channels).
+        images: any dtype (n, height, width, channels).
+        chosen: int32 (batch,), which of them.
+        flipped: bool (batch,), which to mirror.
         down, right: int32 (batch,), pixels, negative for up and left.
+
+    Returns:
+        The images' dtype (batch, height, width, channels).
     """
+    height, width, channels = images.shape[1:]
 
     def source(length: int, moved: tf.Tensor) -> tf.Tensor:
         position = tf.abs(tf.range(length) - moved[:, None])  # reflect at the first pixel
         return length - 1 - tf.abs(length - 1 - position)  # and at the last
 
-    rows = tf.gather(images, source(images.shape[1], down), batch_dims=1)
-    return tf.gather(rows, source(images.shape[2], right), axis=2, batch_dims=1)
+    rows, columns = source(height, down), source(width, right)
+    columns = tf.where(flipped[:, None], width - 1 - columns, columns)
+    rows = (chosen[:, None] * height + rows) * width
+    return tf.gather(tf.reshape(images, (-1, channels)), rows[:, :, None] + columns[:, None, :])
 
 
 def cutout(

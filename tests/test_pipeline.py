@@ -10,11 +10,10 @@ from lenet_keras.backend import tf
 from lenet_keras.data import load_data
 from lenet_keras.pipeline import (
     cutout,
-    flip,
     minibatch_indices,
     normalisation,
     seen,
-    shift,
+    shown,
     training_batches,
     views,
 )
@@ -78,20 +77,21 @@ def test_the_training_split_has_mean_0_and_deviation_1():
 IMAGES = arrays.arrays(np.uint8, (3, 32, 32, 3), elements=st.integers(0, 255), fill=st.just(7))
 
 
-@given(IMAGES, st.lists(st.booleans(), min_size=3, max_size=3))
+@given(
+    IMAGES,
+    st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+    st.lists(st.integers(-4, 4), min_size=8, max_size=8),
+)
 @settings(deadline=None, max_examples=20)
-def test_flip_mirrors_only_the_chosen(images, chosen):
-    flipped = np.asarray(flip(tf.constant(images), tf.constant(chosen)))
-    for before, after, mirrored in zip(images, flipped, chosen, strict=True):
-        np.testing.assert_array_equal(after, before[:, ::-1] if mirrored else before)
-
-
-@given(IMAGES, st.lists(st.integers(-4, 4), min_size=6, max_size=6))
-@settings(deadline=None, max_examples=20)
-def test_shift_is_a_crop_of_the_reflected_image(images, moves):
-    down, right = moves[:3], moves[3:]
-    shifted = np.asarray(shift(tf.constant(images), tf.constant(down), tf.constant(right)))
-    for before, after, dy, dx in zip(images, shifted, down, right, strict=True):
+def test_what_is_shown_is_a_crop_of_the_mirrored_and_reflected_image(
+    images, chosen, flipped, moves
+):
+    down, right = moves[:4], moves[4:]
+    arguments = map(tf.constant, (images, chosen, flipped, down, right))
+    found = np.asarray(shown(*arguments))
+    for after, number, mirrored, dy, dx in zip(found, chosen, flipped, down, right, strict=True):
+        before = images[number][:, ::-1] if mirrored else images[number]
         padded = np.pad(before, ((4, 4), (4, 4), (0, 0)), mode="reflect")
         np.testing.assert_array_equal(after, padded[4 - dy : 36 - dy, 4 - dx : 36 - dx])
 
