@@ -2,11 +2,11 @@
 
     python screening/rates.py --round 2 --out round-2.json
 
-A round trains ensembles of teachers, then 32 students side by side: eight recipes, each with four
-seeds. The network, the augmentation, the labels and AdamW are those of `lenet_keras`, written
+A round trains ensembles of teachers, then twice 32 students side by side: eight recipes, each with
+four seeds. The network, the augmentation, the labels and AdamW are those of `lenet_keras`, written
 anew for JAX with one more axis for the seeds and one for the recipes, so that the whole epoch is
-one call; an H200 needs 0.65 seconds for an epoch of all 32. Convolutions compute in bfloat16,
-everything else in float32. Images of validation alone are scored; the test images are not read.
+one call. C1 to S4 compute in bfloat16, the layers after them, all sums of a batch and the weights
+are float32. Images of validation alone are scored; the test images are not read.
 
 `rates.json` holds both rounds as they ran on that GPU, from a copy of the images, since the machine
 had no `lenet_keras`. Numbers of a screening say which recipe to train next, nothing else: what the
@@ -46,9 +46,9 @@ class Student(NamedTuple):
     decay: float = 1.0
 
 
-# Teachers are (epochs, learning rate of each member); an ensemble is (teachers, first and last
-# member); students are (epochs, seed of their streams, recipes). The second round's epochs are
-# what its time allowed.
+# Teachers are (epochs, learning rate of each member); an ensemble is (teachers, first member,
+# the one after the last); students are (epochs, seed of their streams, recipes). The second round's
+# epochs are what its time allowed.
 ROUNDS: dict[int, dict[str, Any]] = {
     1: {
         "teachers": [(30, (0.0193,) * 8), (60, (0.0193,) * 8)],
@@ -195,7 +195,7 @@ class Screening:
     """CIFAR-10 on the device, and what trains and scores on it."""
 
     def __init__(self, seconds: float, images: int | None = None) -> None:
-        """Training shrinks to fit into `seconds`; `images` are so many for a rehearsal."""
+        """Students' epochs shrink to fit into `seconds`; `images` are so many for a rehearsal."""
         data = load_data("cifar10")
         self.mean, self.deviation = (jnp.asarray(v) for v in (data.mean, data.deviation))
         train, validation = data.train, data.validation
@@ -321,7 +321,8 @@ class Screening:
         return said.transpose(1, 2, 0, 3, 4).reshape(SEEDS, RECIPES, -1, 10)
 
     def taught(self, trained: tuple, ensembles: list[tuple[int, int]]) -> jax.Array:
-        """float16 (seeds, ensembles, images, views, 10): the mean of members `first` to `last`."""
+        """float16 (seeds, ensembles, images, views, 10): the mean of members `first`
+        up to, not with, `last`."""
         answers = []
         for view in range(VIEWS):
             said = self.probabilities(*trained, view)
