@@ -1,17 +1,20 @@
-"""Loops over whole images that XLA makes one of, where TensorFlow's kernels pass over memory twice.
+"""Loops over whole images arranged for a processor, where TensorFlow's own are slow.
 
-On a processor a small network's step waits for memory more than for arithmetic. An activation, its
-pooling and the gradients of both each write and read arrays of megabytes; compiled together they
-read the layer's output once forward and once backward. The sums are the same.
+A small network's step waits for memory more than for arithmetic. An activation, its pooling and the
+gradients of both each write and read arrays of megabytes; compiled together by XLA they read the
+layer's output once forward and once backward. And six filters leave most of a vector register
+empty. The sums are the same.
 """
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 from lenet_keras.backend import keras, ops, tf
 
 VECTOR = 16  # float32 numbers in a vector register; with fewer channels XLA's forward loop is slow
 WIDE = 24  # channels from which on XLA finds maxima faster than TensorFlow
+ROWS = range(12, 31)  # channels with which XLA's gradient is slow unless it goes over whole rows
 
 
 @functools.cache
@@ -28,6 +31,117 @@ def available() -> bool:
     except (tf.errors.OpError, ValueError):
         return False
     return True
+
+
+@functools.cache
+def _sixteen_lanes() -> bool:
+    """Whether the processor has registers of `VECTOR` numbers, which is AVX-512; Linux tells."""
+    try:
+        return " avx512f " in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def neighbours_fit(channels: int) -> bool:
+    """Whether so few channels leave room for a neighbour's in a vector register here."""
+    return available() and _sixteen_lanes() and 2 * channels <= VECTOR
+
+
+def _neighbours(kernel: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
+    """The kernel of `rows` x `columns` neighbouring pixels, each with its own filters: it is larger
+    by the distance between them, and 0 where it is not a pixel's own."""
+    own = [
+        tf.pad(kernel, [[y, rows - 1 - y], [x, columns - 1 - x], [0, 0], [0, 0]])
+        for y in range(rows)
+        for x in range(columns)
+    ]
+    return tf.concat(own, axis=3)
+
+
+def convolved_by_pairs(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """A convolution with few filters and no padding, for TensorFlow on a processor.
+
+    Two neighbouring pixels of the output are computed as one pixel with twice the filters. Every
+    sum has its terms in the same order, and zeros, so the numbers are those of a plain convolution.
+
+    Args:
+        x: float32 (batch, height, width, channels), width - columns odd.
+        kernel: float32 (rows, columns, channels, filters).
+        bias: float32 (filters,).
+
+    Returns:
+        float32 (batch, height - rows + 1, width - columns + 1, filters).
+    """
+
+    @tf.custom_gradient
+    def convolved(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        pairs = tf.nn.conv2d(x, _neighbours(kernel, 1, 2), strides=(1, 2), padding="VALID")
+        height, width = (x.shape[axis + 1] - kernel.shape[axis] + 1 for axis in (0, 1))
+        y = tf.reshape(pairs + tf.tile(bias, [2]), (-1, height, width, kernel.shape[3]))
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            along_x = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(x),
+                filter=kernel,
+                out_backprop=upstream,
+                strides=(1, 1, 1, 1),
+                padding="VALID",
+            )
+            return along_x, *_along_weights(x, kernel, upstream)
+
+        return y, gradient
+
+    return convolved(x, kernel, bias)
+
+
+def convolved_back_by_squares(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """A convolution of few channels without padding, for TensorFlow on a processor.
+
+    The gradient along x is a convolution with few filters. There, four neighbouring pixels are
+    computed as one pixel with four times the filters; the numbers are the same.
+
+    Args:
+        x: float32 (batch, height, width, channels), height and width even.
+        kernel: float32 (side, side, channels, filters).
+        bias: float32 (filters,).
+
+    Returns:
+        float32 (batch, height - side + 1, width - side + 1, filters).
+    """
+
+    @tf.custom_gradient
+    def convolved(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            turned = tf.transpose(tf.reverse(kernel, [0, 1]), (0, 1, 3, 2))
+            edge = [kernel.shape[0] - 1] * 2
+            squares = tf.nn.conv2d(
+                upstream,
+                _neighbours(turned, 2, 2),
+                strides=2,
+                padding=[[0, 0], edge, edge, [0, 0]],
+            )
+            _, height, width, channels = x.shape
+            squares = tf.reshape(squares, (-1, height // 2, width // 2, 2, 2 * channels))
+            along_x = tf.reshape(tf.transpose(squares, (0, 1, 3, 2, 4)), tf.shape(x))
+            return along_x, *_along_weights(x, kernel, upstream)
+
+        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID") + bias, gradient
+
+    return convolved(x, kernel, bias)
+
+
+def _along_weights(
+    x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A plain convolution's gradients along its kernel and its bias."""
+    along_kernel = tf.raw_ops.Conv2DBackpropFilter(
+        input=x,
+        filter_sizes=kernel.shape,
+        out_backprop=upstream,
+        strides=(1, 1, 1, 1),
+        padding="VALID",
+    )
+    return along_kernel, tf.reduce_sum(upstream, (0, 1, 2))
 
 
 def average_pooled(x: tf.Tensor, activation: Callable) -> tf.Tensor:
@@ -71,14 +185,31 @@ def _forward(activation: Callable) -> Callable:
 
 @functools.cache
 def _backward(activation: Callable) -> Callable:
-    @tf.function(jit_compile=True, autograph=False)
-    def backward(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        windows = _windows(x)
+    def slope(x: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            tape.watch(windows)
-            y = activation(windows)
-        share = tf.broadcast_to(0.25 * upstream[:, :, None, :, None, :], tf.shape(windows))
-        return tf.reshape(tape.gradient(y, windows, share), tf.shape(x))
+            tape.watch(x)
+            y = activation(x)
+        return tape.gradient(y, x, tf.broadcast_to(share, tf.shape(x)))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def in_windows(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+        share = 0.25 * upstream[:, :, None, :, None, :]
+        return tf.reshape(slope(_windows(x), share), tf.shape(x))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def in_rows(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+        """Of pairs of rows (n, 2, width * channels), and (n, width / 2, channels)."""
+        share = tf.tile(0.25 * upstream[:, :, None, :], (1, 1, 2, 1))
+        return slope(x, tf.reshape(share, (-1, 1, x.shape[2])))
+
+    def backward(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+        _, _, width, channels = x.shape
+        if channels not in ROWS:
+            return in_windows(x, upstream)
+        # XLA loops as its result is shaped, so the reshaping is done outside.
+        rows = tf.reshape(x, (-1, 2, width * channels))
+        shares = tf.reshape(upstream, (-1, width // 2, channels))
+        return tf.reshape(in_rows(rows, shares), tf.shape(x))
 
     return backward
 

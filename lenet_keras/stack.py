@@ -8,6 +8,7 @@ member's weights, its learning rate and its momentum are slices along axis 0.
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -191,7 +192,11 @@ class Stack(keras.Model):
         joined = ops.reshape(
             ops.transpose(kernel, (1, 2, 3, 0, 4)), (side, side, inputs, self.members * filters)
         )
-        return convolve(x, joined) + ops.reshape(self.by_path[f"{name}/bias"], (-1,))
+        bias = ops.reshape(self.by_path[f"{name}/bias"], (-1,))
+        if fused.neighbours_fit(math.prod(self.by_path["C1/bias"].shape)):
+            alone = fused.convolved_by_pairs if name == "C1" else fused.convolved_back_by_squares
+            return alone(x, joined, bias)
+        return convolve(x, joined) + bias
 
     def _dense(self, name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         bias = ops.expand_dims(self.by_path[f"{name}/bias"], 1)
