@@ -50,6 +50,7 @@ Trainer = Callable[[Sequence[Recipe], int, bool, Path | str | None], list[Run]]
 AT_THE_TOP = ("dataset", "epochs", "seeds")  # one value for all variants
 OF_A_VARIANT = ("learning_rates", "epochs", "year")  # what is no field of its recipe
 NEW_WORKERS_SECONDS = 5.0  # how often a growing cluster is asked for its size
+BETWEEN_SEEDS = 0.05  # of 100 recorded pairs of seeds, 99 differ less in validation accuracy
 
 
 def _number(value: Any) -> Any:
@@ -686,17 +687,16 @@ class Comparison:
     path: Path
     same_machine: bool  # device, threads, backend and versions are those of the record
     held: bool
+    rule: str  # by which it held or did not
     what: str  # the first value that did not hold, else the last that was compared
     recorded: float | str | None
     retrained: float | str | None
 
     def __str__(self) -> str:
         """One line with both numbers."""
-        verdict = "reproduced" if self.held else "NOT reproduced"
-        rule = "to the last digit" if self.same_machine else "within 1e-6 after the first epoch"
         return (
-            f"{self.path}: {verdict} {rule}; {self.what}: "
-            f"recorded {self.recorded!r}, retrained {self.retrained!r}"
+            f"{self.path}: {'reproduced' if self.held else 'NOT reproduced'} {self.rule}; "
+            f"{self.what}: recorded {self.recorded!r}, retrained {self.retrained!r}"
         )
 
 
@@ -713,7 +713,10 @@ def reproduce(
     """Train recorded runs again and compare their histories; records are only read.
 
     On the machine kind that the record names (device, threads, backend, versions) every epoch must
-    come out to the last digit; on any other the first epoch within 1e-6. Times are not compared.
+    come out to the last digit. On another, the first epoch should be within 1e-6. But processors
+    round some functions otherwise (1 / square root, with which normalisation and some optimizers
+    divide), and a step multiplies what it finds of that: there, the run must end as near to the
+    record as another seed would, within 0.05 of its validation accuracy. Times are not compared.
     A run that was trained in a stack is trained in the same stack, and with as many threads.
 
     Args:
@@ -790,10 +793,17 @@ def compare(path: Path, recorded: Run, retrained: Run) -> Comparison:
     if same_machine and recorded.test and retrained.test:
         values.append(("test loss", recorded.test.loss, retrained.test.loss))
         values.append(("test accuracy", recorded.test.accuracy, retrained.test.accuracy))
+    rule = "to the last digit" if same_machine else "within 1e-6 after the first epoch"
     for what, before, after in values:
-        if before != after and (same_machine or not _close(before, after)):
-            return Comparison(path, same_machine, False, what, before, after)
-    return Comparison(path, same_machine, True, *values[-1])
+        if before == after or (not same_machine and _close(before, after)):
+            continue
+        if same_machine or what in ("dataset_fingerprint", "batches_digest"):
+            return Comparison(path, same_machine, False, rule, what, before, after)
+        ends = recorded.validation.accuracy, retrained.validation.accuracy
+        alike = abs(ends[0] - ends[1]) <= BETWEEN_SEEDS
+        rule = "as nearly as another seed would be, for roundings differ here"
+        return Comparison(path, same_machine, alike, rule, "validation accuracy", *ends)
+    return Comparison(path, same_machine, True, rule, *values[-1])
 
 
 def _close(a: object, b: object) -> bool:
