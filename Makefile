@@ -26,7 +26,7 @@ test: $(INSTALLED) ## check style, types and notebooks, run every test but the s
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
-	$(RUN) -m pytest --nbval --nbval-current-env notebooks
+	$(RUN) -m pytest --nbval --nbval-current-env --numprocesses 2 --dist loadfile notebooks
 
 test-slow: $(INSTALLED) ## run the tests that train for minutes
 	$(RUN) -m pytest -m slow

@@ -117,8 +117,9 @@ def test_the_gradients_through_every_activation_and_pooling_are_keras_own(poolin
     eight = [recipes[-1].replace(learning_rate=r / 10) for r in range(1, 9)]
     normalized = [recipe.replace(normalization="batch") for recipe in eight]
     for members in (recipes, recipes[:1], recipes[-1:], eight, normalized):
-        stacked = weights_after(members, data=data)
-        for recipe, member in zip(members, stacked, strict=True):
+        pairs = list(zip(members, weights_after(members, data=data), strict=True))
+        # Eight that differ in their rates alone have one gradient: the ends tell of it.
+        for recipe, member in pairs if members is recipes else pairs[:1] + pairs[1:][-1:]:
             start = lenet5(recipe, 3).get_weights()
             steps, own = (
                 [after - before for after, before in zip(weights, start, strict=True)]
