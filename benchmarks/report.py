@@ -29,6 +29,8 @@ matrix product of 32-bit numbers, *sgemm*, reaches on the same machine: {rate:.0
 
 {machine}
 
+{gpu}
+
 ## Who needs how long
 
 {main}
@@ -60,6 +62,7 @@ from one above in values that cost nothing, such as the learning rate, are left 
     python benchmarks/speed.py --scaling
     python benchmarks/speed.py --recipes
     python benchmarks/speed.py --memory
+    KERAS_BACKEND=jax python benchmarks/speed.py    # on a machine with a GPU, for its column
     python benchmarks/report.py
 
 Two cores are noisy: trust the ratios of one run, not seconds of different runs.
@@ -120,20 +123,39 @@ def medians(measured: dict) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in measured["seconds"].items()}
 
 
-def main_table(measured: dict) -> str:
-    """Every contender against the bound and the stack."""
+def machine_line(measured: dict) -> str:
+    """The machine a run of speed.py came from."""
+    return "Machine: " + ", ".join(f"{k} {v}" for k, v in measured["machine"].items()) + "."
+
+
+def main_table(measured: dict, on_gpu: dict | None) -> str:
+    """Every contender against the bound and the stack, and its seconds on a GPU."""
     times = medians(measured)
+    there = medians(on_gpu) if on_gpu else {}
     lines = [
         [
             name,
             *spread(values),
             f"{times[name] / times[BOUND]:.2f}",
             f"{times[STACK] / times[name]:.2f}",
+            f"{there[name]:.3g}" if name in there else "not measured",
         ]
         for name, values in measured["seconds"].items()
     ]
-    header = ["contender", "seconds", "quartiles", "times the bound", "our stack of 8, as a share"]
-    return rows(header, lines)
+    shares = ["times the bound", "our stack of 8, as a share"]
+    return rows(["contender", "seconds", "quartiles", *shares, "seconds on a GPU"], lines)
+
+
+def gpu_text(on_gpu: dict | None) -> str:
+    """Where the GPU's column comes from and what it says."""
+    if not on_gpu:
+        return "No GPU was at hand: its column is empty."
+    times = medians(on_gpu)
+    return (
+        "The last column is from another machine, with Keras on JAX and with PyTorch on its GPU. "
+        f"{machine_line(on_gpu)} There a model takes {times[ALONE] / times[PLAIN]:.2f} of the time "
+        f"of plain Keras alone, and {times[STACK] / times[PLAIN]:.2f} in a stack of 8."
+    )
 
 
 def scaling_section() -> str:
@@ -165,7 +187,7 @@ def recipes_section() -> str:
 
 def main() -> None:
     """Write README.md and, where it was measured, scaling.png."""
-    measured = read("main")
+    measured, on_gpu = read("main"), read("gpu")
     if not measured:
         raise SystemExit("Nothing to report: run python benchmarks/speed.py first.")
     times = medians(measured)
@@ -175,8 +197,9 @@ def main() -> None:
         alone=times[ALONE] / times[PLAIN],
         stack=times[STACK] / times[ALONE],
         plain=times[STACK] / times[PLAIN],
-        machine="Machine: " + ", ".join(f"{k} {v}" for k, v in measured["machine"].items()) + ".",
-        main=main_table(measured),
+        machine=machine_line(measured),
+        gpu=gpu_text(on_gpu),
+        main=main_table(measured, on_gpu),
         memory=memory_section(),
         scaling=scaling_section(),
         recipes=recipes_section(),

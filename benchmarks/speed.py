@@ -4,6 +4,7 @@
     python benchmarks/speed.py --scaling    how the cost grows with members, batch size and threads
     python benchmarks/speed.py --recipes    every recipe of configs/ against the baseline
     python benchmarks/speed.py --memory     peak memory of training, a process each
+    KERAS_BACKEND=jax python benchmarks/speed.py    the main table's column for a GPU, where one is
 
 An epoch is 45,000 training images and the validation of 5,000, at batch size 128, the baseline
 recipe. Contenders take turns, so that a busy moment of the machine hits all of them; the table
@@ -26,6 +27,9 @@ from pathlib import Path
 
 from lenet_keras import available_threads
 from lenet_keras.recipe import Recipe
+
+# Several processes share a GPU here, and JAX would take most of its memory for the first.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 RESULTS = Path(__file__).parent / "results"
 EPOCHS = 3  # in each turn; the first holds the tracing and is left out
@@ -134,31 +138,33 @@ def stacked(members: int, recipe: Recipe = BASELINE) -> Turn:
 
 
 def pytorch() -> Turn:
-    """PyTorch: an eager loop over normalised float tensors in memory."""
+    """PyTorch: an eager loop over normalised float tensors, on the GPU where there is one."""
     import torch
     from torch import nn
 
     from lenet_keras.data import load_data
 
     data = load_data("cifar10", progress=False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def tensors(split):  # type: ignore[no-untyped-def]
         x = ((split.images - data.mean) / data.deviation).astype("float32")
-        return torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.tensor(split.labels.tolist())
+        y = torch.tensor(split.labels.tolist())
+        return torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(device), y.to(device)
 
     (x, y), (val_x, val_y) = tensors(data.train), tensors(data.validation)
     model = nn.Sequential(
         *(nn.Conv2d(3, 6, 5), nn.Tanh(), nn.AvgPool2d(2)),
         *(nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()),
         *(nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10)),
-    )
+    ).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     loss_function = nn.CrossEntropyLoss()
 
     def epoch() -> float:
         started = time.perf_counter()
         model.train()
-        for chosen in torch.randperm(len(y))[: len(y) // 128 * 128].view(-1, 128):
+        for chosen in torch.randperm(len(y), device=device)[: len(y) // 128 * 128].view(-1, 128):
             optimizer.zero_grad()
             loss_function(model(x[chosen]), y[chosen]).backward()
             optimizer.step()
@@ -173,16 +179,16 @@ def pytorch() -> Turn:
 
 def sgemm() -> Turn:
     """The bound: the epoch's multiplications and additions at the rate of a large sgemm."""
-    from lenet_keras.backend import tf
+    from lenet_keras.backend import keras, ops
 
-    size = 1536
-    a = tf.random.normal((size, size))
+    size = 8192 if gpu() else 1536  # large enough for either to reach its rate
+    a = keras.random.normal((size, size))
 
     def seconds() -> float:
         started = time.perf_counter()
         for _ in range(20):
-            product = tf.matmul(a, a)
-        product.numpy()
+            product = ops.matmul(a, a)
+        ops.convert_to_numpy(product[0, 0])  # waits for all of them
         return (time.perf_counter() - started) / 20 * EPOCH_FLOP / (2 * size**3)
 
     return lambda: [seconds() for _ in range(EPOCHS)][1:]
@@ -191,7 +197,7 @@ def sgemm() -> Turn:
 MAIN: dict[str, tuple[Callable[..., Turn], tuple]] = {
     "plain Keras, fit on numpy": (keras_numpy, ()),
     "Keras with tf.data": (keras_tf_data, ()),
-    "PyTorch 2.13, eager loop": (pytorch, ()),
+    "PyTorch, eager loop": (pytorch, ()),
     "ours, alone": (alone, ()),
     "ours, stack of 4": (stacked, (4,)),
     "ours, stack of 8": (stacked, (8,)),
@@ -276,12 +282,19 @@ def _measure_memory(pipe: Connection, make: Callable[..., Turn], arguments: tupl
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 
 
+def gpu() -> str | None:
+    """The name of the GPU that Keras' backend uses, None where it uses none."""
+    from lenet_keras.training import accelerator
+
+    return accelerator()
+
+
 def machine() -> dict[str, str]:
     """What the figures depend on: processor, cores, versions."""
     from importlib.metadata import PackageNotFoundError, version
 
     versions = {}
-    for name in ("tensorflow", "keras", "numpy", "torch"):
+    for name in ("tensorflow", "jax", "keras", "numpy", "torch"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
@@ -291,7 +304,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": str(available_threads()),
-        "GPU": "none at hand: no column for it",
+        "GPU": gpu() or "none at hand",
         "Python": platform.python_version(),
         **versions,
     }
@@ -372,7 +385,7 @@ def main() -> None:
     else:
         seconds = alternate(MAIN, arguments.rounds)
         print_table(seconds, "ours, stack of 8")
-        _write("main", {"seconds": seconds})
+        _write("gpu" if gpu() else "main", {"seconds": seconds})
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def _steps_per_execution(steps: int) -> int:
 
 def _jit_compile() -> bool:
     """Whether XLA pays: on an accelerator and under JAX; on a CPU TensorFlow's own kernels win."""
-    return keras.backend.backend() == "jax" or _accelerator() is not None
+    return keras.backend.backend() == "jax" or accelerator() is not None
 
 
 def _fit(
@@ -241,7 +241,7 @@ def _runs(
             **{name: version(name) for name in ("tensorflow", "keras", "numpy", *_of_backend())},
         },
         backend=keras.backend.backend(),
-        device=_accelerator() or _processor(),
+        device=accelerator() or _processor(),
         threads=available_threads(),
         stack=tuple(recipes) if len(recipes) > 1 else (),
         started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -466,7 +466,7 @@ def _git_commit() -> str | None:
         return None
 
 
-def _accelerator() -> str | None:
+def accelerator() -> str | None:
     """The name of the first GPU or TPU that Keras' backend uses, None on a CPU."""
     if keras.backend.backend() == "jax":
         import jax
