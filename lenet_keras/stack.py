@@ -164,6 +164,8 @@ class Stack(keras.Model):
     def build(self, input_shape: tuple) -> None:
         """All weights exist already: their values come from the members."""
         self.built = True
+        if self.norm is not None:
+            self.norm.built = True  # under JAX Keras calls a model anew while a layer is not
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
         """Logits float32 (batch, members, 10); in training in shards a list of the parts' logits,

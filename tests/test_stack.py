@@ -128,6 +128,13 @@ def test_the_gradients_through_every_activation_and_pooling_are_keras_own(poolin
             assert distance(own, steps) < 1e-2, recipe.activation
 
 
+@pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
+def test_a_stack_is_built_from_the_start(normalization):
+    # Keras on JAX calls a model once more, and eagerly, at every prediction while a layer is not.
+    stack = Stack([BASE.replace(normalization=normalization)] * 2, 0)
+    assert all(layer.built for layer in [stack, *stack._flatten_layers()])
+
+
 def test_a_member_does_not_depend_on_its_neighbours():
     recipe = BASE.replace(optimizer="adam", learning_rate=1e-3)
     others = [recipe.replace(learning_rate=r) for r in (1e-4, 3e-3)]
