@@ -133,6 +133,7 @@ def label_source(
     epochs: int | None = None,
     seeds: int | None = None,
     *,
+    longest: int | None = None,
     study_epochs: int = 20,
     study_seeds: int = 5,
 ) -> None:
@@ -143,11 +144,14 @@ def label_source(
         dataset: name of the dataset; any but "cifar10" makes a rehearsal.
         epochs: that each run trained for; None where nothing was trained.
         seeds: runs of each variant; None as before.
+        longest: epochs of the longest run, where some train for longer than `epochs`.
         study_epochs: another number makes a rehearsal.
         study_seeds: fewer make a rehearsal; more are more evidence.
     """
     sizes = ((epochs, "epoch"), (seeds, "seed"))
     known = [_count(size, thing) for size, thing in sizes if size is not None]
+    if epochs is not None and longest is not None and longest > epochs:
+        known[0] = f"{epochs} to {_count(longest, 'epoch')}"
     text = ", ".join([_DATASETS.get(dataset, dataset), *known])
     other = epochs not in (None, study_epochs) or (seeds is not None and seeds < study_seeds)
     if dataset != "cifar10" or other:
@@ -380,7 +384,8 @@ def ladder(
 ) -> Axes:
     """Rung by rung from below: the accuracy with its interval, and what the last change added.
 
-    A filled marker says that the step is significant at 5 % after Holm's correction.
+    A filled marker says that the step is significant at 5 % after Holm's correction; the lowest
+    rung, which has no step, is grey.
 
     Args:
         steps: from `stats.steps`: columns variant, mean, low, high, difference, difference_low,
@@ -396,8 +401,9 @@ def ladder(
     lines = table[columns].astype(float).to_numpy() * [*[factor] * 6, 1]
     axes.plot(lines[:, 0], range(len(names)), color=_GREY, linewidth=0.8, zorder=1)
     for row, (mean, low, high, step, step_low, step_high, p) in enumerate(lines):
-        filled = _BLUE if p < 0.05 or row == 0 else "white"
-        look: dict[str, Any] = {"color": _BLUE, "markerfacecolor": filled, "markeredgewidth": 1.5}
+        colour = _BLUE if row else _GREY
+        filled = colour if p < 0.05 or row == 0 else "white"
+        look: dict[str, Any] = {"color": colour, "markerfacecolor": filled, "markeredgewidth": 1.5}
         axes.errorbar(mean, row, xerr=_bars(mean, low, high), marker="o", **look)
         text = f"{mean:.1f}"
         if np.isfinite(step):
@@ -416,6 +422,7 @@ def ladder(
             "95 % t-interval": Line2D([], [], color=_BLUE),
             "step: p < 0.05 (Holm)": _marker(_BLUE, "o", **edge),
             "p ≥ 0.05": _marker(_BLUE, "o", markerfacecolor="white", **edge),
+            "start": _marker(_GREY, "o", **edge),
         },
     )
     beside = f"{unit}   step in points" if unit == "%" else "value and step"

@@ -573,6 +573,13 @@ def test_source_is_named_and_a_rehearsal_called_one(arguments: Any, text: str) -
     assert figure.get_supxlabel() == text
 
 
+@pytest.mark.parametrize(("longest", "text"), [(150, "20 to 150 epochs"), (20, "20 epochs")])
+def test_the_longest_of_unequal_runs_is_named(longest: int, text: str) -> None:
+    figure, axes = plt.subplots()
+    plots.label_source(axes, "cifar10", 20, 5, longest=longest)
+    assert figure.get_supxlabel() == f"CIFAR-10, {text}, 5 seeds"
+
+
 def test_saved_figures_are_the_same_bytes_each_time(tmp_path: Any) -> None:
     plots.use_style()
     for folder in ("first", "second"):
