@@ -154,8 +154,8 @@ def gpu_text(on_gpu: dict | None) -> str:
     return (
         "The last column is from another machine, with Keras on JAX and with PyTorch on its GPU, "
         "each in its default precision (for JAX's products, the bound among them, TensorFloat-32). "
-        f"{machine_line(on_gpu)} There a model takes {times[ALONE] / times[PLAIN]:.2f} of the time "
-        f"of plain Keras alone, and {times[STACK] / times[PLAIN]:.2f} in a stack of 8."
+        f"{machine_line(on_gpu)} There ours takes {times[ALONE] / times[PLAIN]:.2f} of the time "
+        f"of plain Keras, a model in a stack of 8 {times[STACK] / times[PLAIN]:.2f}."
     )
 
 

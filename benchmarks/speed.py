@@ -253,7 +253,7 @@ def alternate(
     processes = {
         "ours": Process(),
         "keras": Process(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads),
-        "torch": Process(),
+        "torch": Process() if gpu() else Process(CUDA_VISIBLE_DEVICES=""),  # where Keras is
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds):

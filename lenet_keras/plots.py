@@ -148,11 +148,13 @@ def label_source(
         study_epochs: another number makes a rehearsal.
         study_seeds: fewer make a rehearsal; more are more evidence.
     """
-    sizes = ((epochs, "epoch"), (seeds, "seed"))
-    known = [_count(size, thing) for size, thing in sizes if size is not None]
-    if epochs is not None and longest is not None and longest > epochs:
-        known[0] = f"{epochs} to {_count(longest, 'epoch')}"
-    text = ", ".join([_DATASETS.get(dataset, dataset), *known])
+    parts = [_DATASETS.get(dataset, dataset)]
+    if epochs is not None:
+        last = max(epochs, longest or 0)
+        parts.append((f"{epochs} to " if last > epochs else "") + _count(last, "epoch"))
+    if seeds is not None:
+        parts.append(_count(seeds, "seed"))
+    text = ", ".join(parts)
     other = epochs not in (None, study_epochs) or (seeds is not None and seeds < study_seeds)
     if dataset != "cifar10" or other:
         text += ": a rehearsal, not the study"
