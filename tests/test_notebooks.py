@@ -330,9 +330,10 @@ def test_the_guard_skips_images_without_cifar10_and_never_trains(guarded: Path) 
     reads = f"import os; print(all(map(os.path.getsize, {files})))"
     shutil.copy(ROOT / "configs" / "best.yaml", guarded / "configs")  # a recipe: no runs to lack
     path = guarded / "notebooks" / "05_normalization.ipynb"
-    write_notebook(path, source, reads, parameters=plain)
+    write_notebook(path, source, reads, "1 / 0", parameters=plain)
     content = nbformat.read(path, as_version=4)
     content.cells[1].metadata["tags"] = ["needs-images"]
+    content.cells[3].metadata["tags"] = ["nbval-skip"]
     for number, cell in enumerate(content.cells, start=1):
         cell.execution_count = number
     content.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="True\n")]
@@ -340,6 +341,7 @@ def test_the_guard_skips_images_without_cifar10_and_never_trains(guarded: Path) 
     answer = nbval(guarded)
     assert answer.returncode == 0, answer.stdout
     assert re.search(r"SKIPPED \[1\].*needs images: CIFAR-10 is not on this machine", answer.stdout)
+    assert re.search(r"SKIPPED \[1\].*trains: no two machines give the same", answer.stdout)
     next((guarded / "results" / "normalization").glob("batch-*/seed-3.json")).unlink()
     answer = nbval(guarded)
     assert answer.returncode == 1
