@@ -110,7 +110,7 @@ def draw_scaling(median: dict[str, float]) -> None:
         threads = [median[f"threads {n}, {kind}"] for n in (1, 2)]
         panels[2].plot([1, 2], threads, "o-", label=kind)
     panels[1].set_xscale("log", base=2)
-    panels[1].set_xticks(sorted(sizes), labels=[str(size) for size in sorted(sizes)])
+    panels[1].xaxis.set_major_formatter("{x:.0f}")
     panels[1].set(xlabel="batch size")
     panels[2].set(xlabel="threads", xticks=[1, 2])
     for panel in panels:
@@ -166,13 +166,7 @@ def scaling_section() -> str:
         return missing("scaling")
     draw_scaling(medians(measured))
     picture = "![Seconds a model and epoch by members, batch size and threads](scaling.png)"
-
-    def what_and_number(name: str) -> tuple[str, int]:
-        what, number = name.split()[:2]
-        return what, int(number.rstrip(","))
-
-    seconds = measured["seconds"]
-    lines = [[name, *spread(seconds[name])] for name in sorted(seconds, key=what_and_number)]
+    lines = [[name, *spread(values)] for name, values in measured["seconds"].items()]
     return picture + "\n\n" + rows(["what", "seconds", "quartiles"], lines)
 
 

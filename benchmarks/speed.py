@@ -354,8 +354,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="turns of every contender")
     arguments = parser.parse_args()
     if arguments.scaling:
-        contenders = {f"members {m}": (stacked, (m,)) for m in (2, 4, 8, 16)}
-        contenders["members 1"] = (alone, ())
+        contenders = {"members 1": (alone, ())}
+        contenders |= {f"members {m}": (stacked, (m,)) for m in (2, 4, 8, 16)}
         for size in (32, 512):
             recipe = BASELINE.replace(batch_size=size)
             contenders[f"batch {size}, alone"] = (alone, (recipe,))

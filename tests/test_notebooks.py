@@ -341,7 +341,7 @@ def test_the_guard_skips_images_without_cifar10_and_never_trains(guarded: Path) 
     answer = nbval(guarded)
     assert answer.returncode == 0, answer.stdout
     assert re.search(r"SKIPPED \[1\].*needs images: CIFAR-10 is not on this machine", answer.stdout)
-    assert re.search(r"SKIPPED \[1\].*trains: no two machines give the same", answer.stdout)
+    assert re.search(r"SKIPPED \[1\].*trains: another machine may give", answer.stdout)
     next((guarded / "results" / "normalization").glob("batch-*/seed-3.json")).unlink()
     answer = nbval(guarded)
     assert answer.returncode == 1

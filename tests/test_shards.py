@@ -7,7 +7,7 @@ from lenet_keras import shards
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import Recipe
-from lenet_keras.shards import shard_count
+from lenet_keras.shards import ShardedNetwork, shard_count
 from lenet_keras.stack import Stack
 from lenet_keras.training import train, train_stack
 
@@ -73,16 +73,26 @@ def test_shards_give_the_same_weights_and_the_same_history(
         assert split.kernel_quantiles.keys() == run.kernel_quantiles.keys()
 
 
-@pytest.mark.parametrize(("normalization", "tolerance"), [("none", 1e-5), ("batch", 0)])
-def test_a_plain_network_is_split_unless_it_has_batch_normalisation(
-    monkeypatch: pytest.MonkeyPatch, normalization: str, tolerance: float
+@pytest.mark.parametrize(("normalization", "parts"), [("none", [32] * 3), ("batch", [96])])
+def test_a_network_is_split_unless_it_has_batch_normalisation(
+    normalization: str, parts: list[int]
 ) -> None:
-    recipe = BASE.replace(pooling="trainable", normalization=normalization)  # no stack carries it
+    network = ShardedNetwork(lenet5(BASE.replace(normalization=normalization), 0))
+    sizes = []
+    network.shards, network.prepare = 3, lambda images: sizes.append(len(images)) or images
+    network(np.zeros((96, 32, 32, 3), np.float32), training=True)
+    assert sizes == parts
+
+
+def test_a_network_that_no_stack_carries_trains_the_same_in_shards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     losses = []
     for threads in (1, 3):
         monkeypatch.setattr(shards, "PARALLEL_SHARDS", threads)
-        losses.append(train(recipe, 0, DIGITS, verbose=0).history.loss)
-    assert losses[1] == pytest.approx(losses[0], rel=tolerance, abs=0)
+        run = train(BASE.replace(pooling="trainable"), 0, DIGITS, verbose=0)
+        losses.append(run.history.loss)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_dropout_in_shards_repeats_to_the_last_digit(monkeypatch: pytest.MonkeyPatch) -> None:
