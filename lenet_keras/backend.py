@@ -1,14 +1,42 @@
-"""Keras and its backend, imported once and without TensorFlow's start-up lines.
+"""Keras and its backend, imported once and without TensorFlow's start-up lines, and how it computes.
 
 TensorFlow 2.21 writes to the process's standard error while it is imported, before it reads
 TF_CPP_MIN_LOG_LEVEL. nbval would see those lines as differences between two runs of a notebook.
 """
 
 import contextlib
+import functools
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+
+# What an x86 processor can do, widest first, as ONEDNN_MAX_CPU_ISA spells it, and the flag by which
+# Linux tells.
+INSTRUCTION_SETS = {
+    "AVX512_CORE_AMX": "amx_tile",
+    "AVX512_CORE_BF16": "avx512_bf16",
+    "AVX512_CORE_VNNI": "avx512_vnni",
+    "AVX512_CORE": "avx512bw",
+    "AVX2_VNNI": "avx_vnni",
+    "AVX2": "avx2",
+    "AVX": "avx",
+    "SSE41": "sse4_1",
+}
+# Environment variables with which a person changes how sums are rounded.
+ROUNDING_VARIABLES = (
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_ENABLE_X64",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_CUDNN_DETERMINISTIC",
+    "TF_DETERMINISTIC_OPS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
 
 
 @contextlib.contextmanager
@@ -41,4 +69,47 @@ tf.get_logger().setLevel("ERROR")
 
 layers, ops = keras.layers, keras.ops
 
-__all__ = ["keras", "layers", "ops", "tf"]
+
+@functools.cache
+def onednn() -> bool:
+    """Whether TensorFlow computes with oneDNN on the processor; it is tried once.
+
+    Nothing public says so, but a grouped convolution has gradients on a processor only with it.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+
+    @tf.function(autograph=False)
+    def gradients(x: tf.Tensor, kernel: tf.Tensor) -> list[tf.Tensor]:
+        return tf.gradients(tf.nn.conv2d(x, kernel, strides=1, padding="VALID"), [x, kernel])
+
+    # Whoever asks first may be tracing a model: there operations become nodes of a graph, nothing
+    # runs, nothing is raised, and the answer would be wrong for good.
+    with tf.init_scope(), tf.device("CPU:0"):
+        try:
+            gradients(tf.ones((1, 6, 6, 4)), tf.ones((5, 5, 2, 6)))
+        except tf.errors.OpError:
+            return False
+    return True
+
+
+def instruction_set() -> str:
+    """The widest vector instructions that oneDNN may use here, one of `INSTRUCTION_SETS`; the kind
+    of machine ("arm64") where it has others or the system does not tell."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        flags = set()
+    able = [name for name, flag in INSTRUCTION_SETS.items() if flag in flags]
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if allowed in able:
+        able = able[able.index(allowed) :]
+    return able[0] if able else platform.machine()
+
+
+def rounding_settings() -> dict[str, str]:
+    """Those of `ROUNDING_VARIABLES` that a person has set, and to what."""
+    return {name: os.environ[name] for name in ROUNDING_VARIABLES if name in os.environ}
+
+
+__all__ = ["instruction_set", "keras", "layers", "onednn", "ops", "rounding_settings", "tf"]

@@ -76,6 +76,10 @@ class Provenance(_Frozen):
     backend: str  # of keras: tensorflow or jax
     device: str  # processor or accelerator, by name
     threads: int  # that TensorFlow was given
+    # Added later; None in an older record, which does not say.
+    instruction_set: str | None = None  # the widest in use: AVX2, AVX512_CORE, arm64
+    onednn: bool | None = None  # whether TensorFlow's products are oneDNN's
+    settings: dict[str, str] = {}  # environment variables that change how sums are rounded
     stack: tuple[Recipe, ...] = ()  # all members, in order, where trained side by side
     started: str  # UTC, ISO 8601, to the second
     wall_seconds: float  # of the whole training, shared equally by a stack's members

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lenet_keras import fused
-from lenet_keras.backend import keras, ops, tf
+from lenet_keras.backend import keras, onednn, ops, tf
 from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
 from lenet_keras.optimizer import Schedule, averaging, optimizer_class
 from lenet_keras.recipe import InputError, Recipe
@@ -195,9 +195,12 @@ class Stack(keras.Model):
             ops.transpose(kernel, (1, 2, 3, 0, 4)), (side, side, inputs, self.members * filters)
         )
         bias = ops.reshape(self.by_path[f"{name}/bias"], (-1,))
-        if fused.neighbours_fit(math.prod(self.by_path["C1/bias"].shape)):
+        channels = math.prod(self.by_path["C1/bias"].shape)
+        if fused.neighbours_fit(channels):
             alone = fused.convolved_by_pairs if name == "C1" else fused.convolved_back_by_squares
             return alone(x, joined, bias)
+        if name == "C1" and fused.fours_pay(channels):
+            return fused.convolved_by_fours(x, joined, bias)
         return convolve(x, joined) + bias
 
     def _dense(self, name: str, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -471,24 +474,12 @@ def grouped_convolution() -> Callable:
 
     A function of (x float32 (batch, height, width, members * inputs), kernel (5, 5, inputs,
     members * filters)). Keras sends grouped convolutions on TensorFlow through XLA, thirty times
-    slower on a CPU than TensorFlow's own; that one has gradients on a CPU only with oneDNN. So it
-    is tried once on small arrays, and where it fails, members are convolved one after another.
+    slower on a CPU than TensorFlow's own; that one has gradients on a CPU only with oneDNN. Without
+    it, members are convolved one after another.
     """
     if keras.backend.backend() != "tensorflow":
         return ops.conv
-
-    def grouped(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
-
-    try:
-        with tf.GradientTape() as tape:
-            x, kernel = tf.ones((1, 6, 6, 4)), tf.ones((5, 5, 2, 6))
-            tape.watch((x, kernel))
-            y = tf.function(grouped)(x, kernel)  # as a graph, which is how a stack runs
-        tape.gradient(y, (x, kernel))
-    except tf.errors.OpError:
-        return one_by_one
-    return grouped
+    return functools.partial(tf.nn.conv2d, strides=1, padding="VALID") if onednn() else one_by_one
 
 
 def one_by_one(x: keras.KerasTensor, kernel: keras.KerasTensor) -> keras.KerasTensor:

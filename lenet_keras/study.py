@@ -685,7 +685,7 @@ class Comparison:
     """A recorded run beside the same run trained again."""
 
     path: Path
-    same_machine: bool  # device, threads, backend and versions are those of the record
+    same_machine: bool  # the record names this machine's kind
     held: bool
     rule: str  # by which it held or did not
     what: str  # the first value that did not hold, else the last that was compared
@@ -712,8 +712,9 @@ def reproduce(
 ) -> list[Comparison]:
     """Train recorded runs again and compare their histories; records are only read.
 
-    On the machine kind that the record names (device, threads, backend, versions) every epoch must
-    come out to the last digit. On another, the first epoch should be within 1e-6. But processors
+    On the machine kind that the record names (device, instruction set, oneDNN, threads, backend,
+    versions, settings) every epoch must come out to the last digit. On another, or where an older
+    record does not say all of it, the first epoch should be within 1e-6. But processors
     round some functions otherwise (1 / square root, with which normalisation and some optimizers
     divide), and a step multiplies what it finds of that: there, the run must end as near to the
     record as another seed would, within 0.05 of its validation accuracy. Times are not compared.
@@ -768,42 +769,56 @@ def _train_with_threads(threads: int, train: Callable[[], list[Run]]) -> list[Ru
             ) from None
 
 
+# What decides how a run's sums are rounded. An older record lacks some of it, and two processors of
+# one name may differ in that.
+_MACHINE_KIND = (
+    "device",
+    "instruction_set",
+    "onednn",
+    "threads",
+    "backend",
+    "versions",
+    "settings",
+)
+
+
 def compare(path: Path, recorded: Run, retrained: Run) -> Comparison:
     """Compare the histories of one run trained twice, by the rule of `reproduce`."""
     old, new = recorded.provenance, retrained.provenance
-    machine = ("device", "threads", "backend", "versions")
-    same_machine = all(getattr(old, name) == getattr(new, name) for name in machine)
-    values: list[tuple[str, Any, Any]] = [
+    same_machine = all(getattr(old, name) == getattr(new, name) for name in _MACHINE_KIND)
+
+    def history(epochs: int) -> list[tuple[str, Any, Any]]:
+        return [
+            (
+                f"{name}, epoch {i + 1}",
+                *(getattr(r.history, name)[i] for r in (recorded, retrained)),
+            )
+            for i in range(epochs)
+            for name in History.model_fields
+            if name != "seconds"
+        ]
+
+    given = [
         ("dataset_fingerprint", old.dataset_fingerprint, new.dataset_fingerprint),
         ("batches_digest", old.batches_digest, new.batches_digest),
     ]
-    if same_machine:
-        values.append(("epochs", len(recorded.history.loss), len(retrained.history.loss)))
-    epochs = min(len(recorded.history.loss), len(retrained.history.loss))
-    values += [
-        (
-            f"{name}, epoch {i + 1}",
-            getattr(recorded.history, name)[i],
-            getattr(retrained.history, name)[i],
-        )
-        for i in range(epochs if same_machine else min(1, epochs))
-        for name in History.model_fields
-        if name != "seconds"
-    ]
-    if same_machine and recorded.test and retrained.test:
-        values.append(("test loss", recorded.test.loss, retrained.test.loss))
-        values.append(("test accuracy", recorded.test.accuracy, retrained.test.accuracy))
-    rule = "to the last digit" if same_machine else "within 1e-6 after the first epoch"
-    for what, before, after in values:
-        if before == after or (not same_machine and _close(before, after)):
-            continue
-        if same_machine or what in ("dataset_fingerprint", "batches_digest"):
-            return Comparison(path, same_machine, False, rule, what, before, after)
-        ends = recorded.validation.accuracy, retrained.validation.accuracy
-        alike = abs(ends[0] - ends[1]) <= BETWEEN_SEEDS
-        rule = "as nearly as another seed would be, for roundings differ here"
-        return Comparison(path, same_machine, alike, rule, "validation accuracy", *ends)
-    return Comparison(path, same_machine, True, rule, *values[-1])
+    lengths = len(recorded.history.loss), len(retrained.history.loss)
+    everything = [*given, ("epochs", *lengths), *history(min(lengths))]
+    if recorded.test and retrained.test:
+        everything.append(("test loss", recorded.test.loss, retrained.test.loss))
+        everything.append(("test accuracy", recorded.test.accuracy, retrained.test.accuracy))
+    different = [value for value in everything if value[1] != value[2]]
+    if not different:
+        return Comparison(path, same_machine, True, "to the last digit", *everything[-1])
+    if same_machine or different[0] in given:
+        return Comparison(path, same_machine, False, "to the last digit", *different[0])
+    first = history(1)
+    if all(before == after or _close(before, after) for _, before, after in first):
+        return Comparison(path, False, True, "within 1e-6 after the first epoch", *first[-1])
+    ends = recorded.validation.accuracy, retrained.validation.accuracy
+    alike = abs(ends[0] - ends[1]) <= BETWEEN_SEEDS
+    rule = "as nearly as another seed would be, for roundings differ here"
+    return Comparison(path, False, alike, rule, "validation accuracy", *ends)
 
 
 def _close(a: object, b: object) -> bool:

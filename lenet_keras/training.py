@@ -17,7 +17,7 @@ from scipy.special import log_softmax, softmax
 from tqdm.auto import tqdm
 
 from lenet_keras import PARALLEL_SHARDS, available_threads, curvature
-from lenet_keras.backend import keras, tf
+from lenet_keras.backend import instruction_set, keras, onednn, rounding_settings, tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.model import KERNEL_LAYERS, lenet5, loss
 from lenet_keras.optimizer import Schedule, optimizer
@@ -243,6 +243,9 @@ def _runs(
         backend=keras.backend.backend(),
         device=accelerator() or _processor(),
         threads=available_threads(),
+        instruction_set=instruction_set(),
+        onednn=onednn(),
+        settings=rounding_settings(),
         stack=tuple(recipes) if len(recipes) > 1 else (),
         started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         wall_seconds=round((datetime.now(UTC) - started).total_seconds() / len(recipes), 2),

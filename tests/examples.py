@@ -53,6 +53,8 @@ def make_provenance(**changes: object) -> Provenance:
         "backend": "tensorflow",
         "device": "a processor",
         "threads": 2,
+        "instruction_set": "AVX2",
+        "onednn": True,
         "started": "2026-01-01T00:00:00Z",
         "wall_seconds": 12.5,
     }

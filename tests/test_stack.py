@@ -1,10 +1,6 @@
 """A member of a stack is what its recipe gives alone, in less time."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -223,24 +219,3 @@ def test_one_by_one_is_the_grouped_convolution_gradients_included():
         results.append([y, *tape.gradient(y, (x, kernel), upstream)])
     for loop, grouped in zip(*results, strict=True):
         np.testing.assert_allclose(loop, grouped, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_without_onednn_the_probe_falls_back_and_results_stay_right():
-    program = """
-import numpy as np
-from lenet_keras.stack import grouped_convolution, one_by_one
-assert grouped_convolution() is one_by_one
-from tests.test_stack import BASE, distance, lone_weights, weights_after
-recipes = [BASE.replace(learning_rate=r) for r in (0.05, 0.2)]
-print(max(distance(lone_weights(r), w) for r, w in zip(recipes, weights_after(recipes))))
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert float(result.stdout) < 1e-4

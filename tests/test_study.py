@@ -544,6 +544,18 @@ def test_another_machine_may_round_otherwise(
     assert rule in str(comparison)
 
 
+def test_two_processors_of_one_name_are_two_kinds_of_machine() -> None:
+    run = make_run(test=None)
+    values = tuple(value * (1 + 1e-8) for value in run.history.val_loss if value)
+    again = run.model_copy(update={"history": run.history.model_copy(update={"val_loss": values})})
+    assert not compare(Path("seed-0.json"), run, again).held
+    for said in ({"instruction_set": "AVX512_CORE"}, {"onednn": None}, {"settings": {"X": "1"}}):
+        other = run.model_copy(update={"provenance": make_provenance(**said)})
+        assert compare(Path("seed-0.json"), other, again).held
+        # An older record says nothing of all this; equal digits speak for themselves.
+        assert "to the last digit" in str(compare(Path("seed-0.json"), other, run))
+
+
 def test_other_data_are_no_reproduction() -> None:
     run = make_run()
     other = run.model_copy(update={"provenance": make_provenance(dataset_fingerprint="0")})

@@ -1,0 +1,89 @@
+"""Everything that computes, as this machine does it and as older ones and a Mac would.
+
+TensorFlow multiplies with oneDNN, which suits itself to the processor, or without. A wrong guess
+about either shows where it is wrong and nowhere else, so each regime is tried on every machine.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+TESTS = Path(__file__).parent
+REGIMES = {
+    "as it is": {},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+}
+STUDY = {
+    "title": "Rates",
+    "question": "Does the stack's first step hold?",
+    "dataset": "digits",
+    "base": {"activation": "relu", "pooling": "max", "batch_size": 64},
+    "baseline": "constant",
+    "variants": {"constant": {}, "cosine": {"schedule": "cosine"}},
+    "tuning": {"learning_rates": [0.03, 0.1], "epochs": 1, "seeds": [1000]},
+    "seeds": 2,
+    "epochs": 1,
+}
+SEARCH = {
+    "title": "A search",
+    "question": "Do teachers help?",
+    "dataset": "digits",
+    "base": {"optimizer": "adamw", "batch_size": 64, "normalization": "batch"},
+    "families": {"taught": {"teachers": 2, "teacher_epochs": 1}},
+    "members": {"learning_rate": {"low": 0.001, "high": 0.01}},
+    "stages": [{"recipes": 2, "epochs": 1, "seeds": [2000]}],
+}
+
+
+@pytest.fixture(params=REGIMES.values(), ids=REGIMES.keys())
+def regime(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Environment variables of a process in one of the regimes."""
+    own = {name for settings in REGIMES.values() for name in settings}
+    ours = {name: value for name, value in os.environ.items() if name not in own}
+    return {**ours, "PYTHONPATH": str(TESTS.parent), **request.param}
+
+
+def run(*arguments: str, regime: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A process of its own in a regime; whatever it said is shown if it fails."""
+    command = [sys.executable, *arguments]
+    result = subprocess.run(
+        command, env=regime, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def test_the_numbers_are_those_of_plain_keras(regime: dict[str, str], tmp_path: Path) -> None:
+    # oneDNN itself says what it does, so no regime passes for another.
+    verbose = {**regime, "ONEDNN_VERBOSE": "1"}
+    result = run(str(TESTS / "regime.py"), regime=verbose, folder=tmp_path)
+    found = json.loads(result.stderr.splitlines()[-1])
+    onednn, instruction_set = found.pop("onednn"), found.pop("instruction_set")
+    assert onednn == ("exec,cpu,convolution" in result.stdout)
+    assert not (onednn and regime.get("TF_ENABLE_ONEDNN_OPTS") == "0")
+    if said := re.search(r"info,cpu,isa:Intel (\S+)", result.stdout):
+        families = {"AVX512": "AVX-512", "AVX2": "AVX2", "AVX": "AVX", "SSE41": "SSE4.1"}
+        family = next(name for name in families if instruction_set.startswith(name))
+        assert said[1] == families[family]
+        assert family in ("AVX2", "AVX", "SSE41") or "ONEDNN_MAX_CPU_ISA" not in regime
+    assert len(found) == 4
+    assert all(distance < 1e-4 for distance in found.values()), found
+
+
+def test_the_command_line_trains_and_reproduces(regime: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "rates.yaml").write_text(yaml.safe_dump(STUDY))
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
+    command = ("-m", "lenet_keras")
+    run(*command, "study", "rates.yaml", "--quiet", regime=regime, folder=tmp_path)
+    assert len(list((tmp_path / "results/rates").rglob("seed-*.json"))) == 2 * 2 + 2 * 2
+    again = run(*command, "reproduce", "--sample", "2", regime=regime, folder=tmp_path)
+    assert again.stdout.count("reproduced to the last digit") == 2
+    run(*command, "search", "search.yaml", "--quiet", regime=regime, folder=tmp_path)
+    assert len(list((tmp_path / "results/search").rglob("seed-*.json"))) == 2
