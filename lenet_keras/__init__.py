@@ -7,8 +7,8 @@ import sys
 # nbval would see them as differences; a person's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# TensorFlow has oneDNN on most systems, but turns it on by itself only for the newest processors; on
-# others it halves the time.
+# TensorFlow has oneDNN on most systems, but turns it on by itself only for the newest processors;
+# on others it halves the time.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 

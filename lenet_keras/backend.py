@@ -1,4 +1,4 @@
-"""Keras and its backend, imported once and without TensorFlow's start-up lines, and how it computes.
+"""Keras and its backend, imported once, without TensorFlow's start-up lines; how it computes here.
 
 TensorFlow 2.21 writes to the process's standard error while it is imported, before it reads
 TF_CPP_MIN_LOG_LEVEL. nbval would see those lines as differences between two runs of a notebook.
