@@ -15,6 +15,7 @@ from lenet_keras import plots
 HERE = Path(__file__).parent
 BOUND, STACK = "bound: sgemm", "ours, stack of 8"
 ALONE, PLAIN = "ours, alone", "plain Keras, fit on numpy"
+TORCH = "PyTorch, eager loop"
 
 TEXT = """# How fast
 
@@ -37,6 +38,14 @@ matrix product of 32-bit numbers, *sgemm*, reaches on the same machine: {rate:.0
 
 Alone, ours takes {alone:.2f} of the time of plain Keras; in a stack of 8, a model takes {stack:.2f}
 of its time alone and {plain:.2f} of that of plain Keras.
+
+## On other machines
+
+TensorFlow multiplies with oneDNN, which suits itself to the processor's instructions, or, as on a
+Mac, without it. Both can be had on one machine: its instructions are capped with
+`ONEDNN_MAX_CPU_ISA=AVX2`, oneDNN is left out with `TF_ENABLE_ONEDNN_OPTS=0`.
+
+{regimes}
 
 ## Peak memory
 
@@ -62,6 +71,7 @@ from one above in values that cost nothing, such as the learning rate, are left 
     python benchmarks/speed.py --scaling
     python benchmarks/speed.py --recipes
     python benchmarks/speed.py --memory
+    python benchmarks/speed.py --regimes
     KERAS_BACKEND=jax python benchmarks/speed.py    # on a machine with a GPU, for its column
     python benchmarks/report.py
 
@@ -170,6 +180,21 @@ def scaling_section() -> str:
     return picture + "\n\n" + rows(["what", "seconds", "quartiles"], lines)
 
 
+def regimes_section() -> str:
+    """The contenders in each regime, and ours as shares of the others in the same regime."""
+    if not (measured := read("regimes")):
+        return missing("regimes")
+    lines = []
+    for regime, seconds in measured["regimes"].items():
+        times = medians({"seconds": seconds})
+        for name, values in seconds.items():
+            shares = [f"{times[name] / times[other]:.2f}" for other in (PLAIN, TORCH, ALONE)]
+            lines.append([regime, name, *spread(values), *shares])
+    header = ["regime", "contender", "seconds", "quartiles"]
+    others = ["of plain Keras", "of PyTorch", "of ours alone"]
+    return machine_line(measured) + "\n\n" + rows([*header, *others], lines)
+
+
 def memory_section() -> str:
     """Peak memory of each contender."""
     if not (measured := read("memory")):
@@ -202,6 +227,7 @@ def main() -> None:
         machine=machine_line(measured),
         gpu=gpu_text(on_gpu),
         main=main_table(measured, on_gpu),
+        regimes=regimes_section(),
         memory=memory_section(),
         scaling=scaling_section(),
         recipes=recipes_section(),

@@ -4,6 +4,7 @@
     python benchmarks/speed.py --scaling    how the cost grows with members, batch size and threads
     python benchmarks/speed.py --recipes    every recipe of configs/ against the baseline
     python benchmarks/speed.py --memory     peak memory of training, a process each
+    python benchmarks/speed.py --regimes    the same on older processors and without oneDNN
     KERAS_BACKEND=jax python benchmarks/speed.py    the main table's column for a GPU, where one is
 
 An epoch is 45,000 training images and the validation of 5,000, at batch size 128, the baseline
@@ -203,6 +204,13 @@ MAIN: dict[str, tuple[Callable[..., Turn], tuple]] = {
     "ours, stack of 8": (stacked, (8,)),
     "bound: sgemm": (sgemm, ()),
 }
+# What TensorFlow does on other machines, as this one can be made to do it.
+REGIMES = {
+    "as it is": {},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+}
+COMPARED = ("plain Keras, fit on numpy", "PyTorch, eager loop", "ours, alone", "ours, stack of 8")
 PROCESS = {keras_numpy: "keras", keras_tf_data: "keras", sgemm: "keras", pytorch: "torch"}
 
 
@@ -242,18 +250,20 @@ class Process:
 
 
 def alternate(
-    contenders: dict[str, tuple[Callable[..., Turn], tuple]], rounds: int
+    contenders: dict[str, tuple[Callable[..., Turn], tuple]], rounds: int, **environment: str
 ) -> dict[str, list[float]]:
     """Every contender in turn, `rounds` times: its seconds a model and epoch, all of them.
 
-    Ours share one process. Plain Keras has its own, with TensorFlow's default number of threads
+    `environment` is that of all processes. Ours share one process. Plain Keras has its own, with TensorFlow's default number of threads
     where ours sets another, and so has PyTorch; a process sleeps while the others run.
     """
     threads = str(available_threads())
+    all_threads = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    where_keras_is = {} if gpu() else {"CUDA_VISIBLE_DEVICES": ""}
     processes = {
-        "ours": Process(),
-        "keras": Process(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads),
-        "torch": Process() if gpu() else Process(CUDA_VISIBLE_DEVICES=""),  # where Keras is
+        "ours": Process(**environment),
+        "keras": Process(**environment, **all_threads),
+        "torch": Process(**environment, **where_keras_is),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds):
@@ -349,7 +359,7 @@ def _same_cost(recipe: Recipe) -> Recipe:
 def main() -> None:
     """Run what was asked for and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("scaling", "recipes", "memory"):
+    for name in ("scaling", "recipes", "memory", "regimes"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--rounds", type=int, default=4, help="turns of every contender")
     arguments = parser.parse_args()
@@ -382,6 +392,14 @@ def main() -> None:
         for name, value in gigabytes.items():
             print(f"{name:34s} {value:5.2f} GB")
         _write("memory", {"gigabytes": gigabytes})
+    elif arguments.regimes:
+        contenders = {name: MAIN[name] for name in COMPARED}
+        regimes = {}
+        for regime, environment in REGIMES.items():
+            print(regime)
+            regimes[regime] = alternate(contenders, arguments.rounds, **environment)
+            print_table(regimes[regime], COMPARED[0])
+        _write("regimes", {"regimes": regimes})
     else:
         seconds = alternate(MAIN, arguments.rounds)
         print_table(seconds, "ours, stack of 8")
