@@ -254,8 +254,9 @@ def alternate(
 ) -> dict[str, list[float]]:
     """Every contender in turn, `rounds` times: its seconds a model and epoch, all of them.
 
-    `environment` is that of all processes. Ours share one process. Plain Keras has its own, with TensorFlow's default number of threads
-    where ours sets another, and so has PyTorch; a process sleeps while the others run.
+    `environment` is that of all processes. Ours share one. Plain Keras has its own, with
+    TensorFlow's default number of threads where ours sets another, and so has PyTorch; a process
+    sleeps while the others run.
     """
     threads = str(available_threads())
     all_threads = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
