@@ -29,6 +29,7 @@ MODEL, RECORD, CURVES, CONFUSION = "model.keras", "run.json", "curves.png", "con
 BASELINE = Path("configs/baseline.yaml")
 TECHNIQUES, NOTEBOOKS = Path("configs"), Path("notebooks")
 RESULTS, FIGURES, README = Path("results"), Path("figures"), Path("README.md")
+CITATION = Path("CITATION.cff")
 VERIFIED = 3  # records that are trained again where no run was lacking
 LARGEST_SEED = 2**31 - 1  # that TensorFlow takes as a 32-bit integer
 AGREEMENT = 1e-6  # largest difference between a recorded score and the same score computed again
@@ -472,6 +473,18 @@ def report(results: Path) -> None:
     overview = summary.read(TECHNIQUES, results)
     click.echo(summary.scope(overview))
     _redraw(overview, FIGURES, README)
+
+
+@main.command(cls=_Command, stopped="The same command begins again.")
+def links() -> None:
+    """Write CITATION.cff's repository-code into notebooks and badges; none: take them out."""
+    from lenet_keras import notebooks
+
+    chosen = notebooks.find(NOTEBOOKS)
+    address = notebooks.repository(CITATION)
+    click.echo(f"{'Repository':<20}{address or 'no public address'}")
+    for path in notebooks.link(chosen, README, address):
+        click.echo(f"{'Changed':<20}{path}")
 
 
 @main.command(
