@@ -39,9 +39,9 @@ import os
 import subprocess
 from pathlib import Path
 
-if Path("configs/baseline.yaml").is_file():  # papermill was called in the repository's folder
+if Path("notebooks").is_dir():  # papermill was called in the repository's folder
     os.chdir("notebooks")
-if not Path("../configs/baseline.yaml").is_file():  # opened alone, as in Colab: fetch the rest
+if not Path("../configs").is_dir():  # opened alone, as in Colab: fetch the rest
     address = os.environ.get("LENET_REPOSITORY", "ADDRESS")
     if not address:
         raise SystemExit(

@@ -44,7 +44,7 @@ def test_the_lock_takes_everything_from_pypi_and_says_what_it_must_be() -> None:
 
 
 def locked(*groups: str) -> set[str]:
-    """What uv installs on x86-64 Linux: the package, a reader's groups, and those that are named."""
+    """What uv installs on x86-64 Linux: for a reader, and with the groups that are named."""
     packages = {package["name"]: package for package in LOCK["package"]}
     environment = {"sys_platform": "linux", "platform_machine": "x86_64", "os_name": "posix"}
     environment |= {"python_version": "3.11", "python_full_version": "3.11.9"}
