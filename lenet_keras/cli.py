@@ -5,6 +5,7 @@ for the same reason the commands import the rooms below them only where they nee
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -651,7 +652,12 @@ def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
 
 
 def _refuse_if_taken(folder: Path, overwrite: bool, tensorboard: Path | None) -> None:
-    """Refuse, before anything is trained, a folder that the run could not take in the end."""
+    """Refuse, before anything is trained, what the run could not write in the end."""
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError(
+            "--tensorboard: the package tensorboard is not installed: uv sync --extra tensorboard, "
+            "or pip install 'lenet-keras[tensorboard]'."
+        )
     if tensorboard and any(path.is_file() for path in (tensorboard, *tensorboard.parents)):
         raise InputError(
             f"--tensorboard {tensorboard}: is a file, or lies below one. Name a folder."

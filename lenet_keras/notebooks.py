@@ -27,8 +27,8 @@ try:
     import papermill
 except ModuleNotFoundError as missing:
     raise InputError(
-        f"notebooks: the package {missing.name} is not installed: "
-        "pip install 'lenet-keras[notebooks]'."
+        f"notebooks: the package {missing.name} is not installed: uv sync, "
+        "or pip install 'lenet-keras[notebooks]'."
     ) from None
 
 PARAMETERS = "parameters"  # the tag of the cell that declares them

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
+import click.testing
 import pytest
 import yaml
 from packaging.markers import Marker
@@ -87,6 +88,18 @@ cli.main(["notebooks"])
     assert answer.returncode == 2, answer.stderr
     assert "pip install 'lenet-keras[notebooks]'" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_tensorboard_is_missed_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lenet_keras import cli
+
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    arguments = ["train", "--out", str(tmp_path / "new"), "--tensorboard", str(tmp_path)]
+    answer = click.testing.CliRunner().invoke(cli.main, arguments)
+    assert answer.exit_code == 2
+    assert "uv sync --extra tensorboard" in answer.output
 
 
 def test_conda_brings_the_python_and_the_uv_that_are_needed() -> None:
