@@ -5,6 +5,7 @@ for the same reason the commands import the rooms below them only where they nee
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ MODEL, RECORD, CURVES, CONFUSION = "model.keras", "run.json", "curves.png", "con
 BASELINE = Path("configs/baseline.yaml")
 TECHNIQUES, NOTEBOOKS = Path("configs"), Path("notebooks")
 RESULTS, FIGURES, README = Path("results"), Path("figures"), Path("README.md")
+CITATION = Path("CITATION.cff")
 VERIFIED = 3  # records that are trained again where no run was lacking
 LARGEST_SEED = 2**31 - 1  # that TensorFlow takes as a 32-bit integer
 AGREEMENT = 1e-6  # largest difference between a recorded score and the same score computed again
@@ -474,6 +476,18 @@ def report(results: Path) -> None:
     _redraw(overview, FIGURES, README)
 
 
+@main.command(cls=_Command, stopped="The same command begins again.")
+def links() -> None:
+    """Write CITATION.cff's repository-code into notebooks and badges; none: take them out."""
+    from lenet_keras import notebooks
+
+    chosen = notebooks.find(NOTEBOOKS)
+    address = notebooks.repository(CITATION)
+    click.echo(f"{'Repository':<20}{address or 'no public address'}")
+    for path in notebooks.link(chosen, README, address):
+        click.echo(f"{'Changed':<20}{path}")
+
+
 @main.command(
     cls=_Command,
     stopped="Finished runs are recorded; the same command goes on where this one ended.",
@@ -638,7 +652,12 @@ def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
 
 
 def _refuse_if_taken(folder: Path, overwrite: bool, tensorboard: Path | None) -> None:
-    """Refuse, before anything is trained, a folder that the run could not take in the end."""
+    """Refuse, before anything is trained, what the run could not write in the end."""
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError(
+            "--tensorboard: the package tensorboard is not installed: uv sync --extra tensorboard, "
+            "or pip install 'lenet-keras[tensorboard]'."
+        )
     if tensorboard and any(path.is_file() for path in (tensorboard, *tensorboard.parents)):
         raise InputError(
             f"--tensorboard {tensorboard}: is a file, or lies below one. Name a folder."

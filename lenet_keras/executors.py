@@ -126,7 +126,8 @@ def _dask(address: str) -> Iterator[tuple[Executor, Slots]]:
         import distributed
     except ImportError:
         raise InputError(
-            "executor: dask:// needs the package distributed: pip install 'lenet-keras[dask]'."
+            "executor: dask:// needs the package distributed: uv sync --extra dask, "
+            "or pip install 'lenet-keras[dask]'."
         ) from None
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)

@@ -15,16 +15,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbclient.exceptions
-import nbconvert
-import nbformat
-import papermill
 import yaml
 
 from lenet_keras.executors import environment
 from lenet_keras.recipe import InputError, nearest
 
+try:
+    import nbclient.exceptions
+    import nbconvert
+    import nbformat
+    import papermill
+except ModuleNotFoundError as missing:
+    raise InputError(
+        f"notebooks: the package {missing.name} is not installed: uv sync, "
+        "or pip install 'lenet-keras[notebooks]'."
+    ) from None
+
 PARAMETERS = "parameters"  # the tag of the cell that declares them
+# The cell behind the parameters, the same in all notebooks; the address is CITATION.cff's.
+SET_UP = """\
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+
+if Path("notebooks").is_dir():  # papermill was called in the repository's folder
+    os.chdir("notebooks")
+if not Path("../configs").is_dir():  # opened alone, as in Colab: fetch the rest
+    address = os.environ.get("LENET_REPOSITORY", "ADDRESS")
+    if not address:
+        raise SystemExit(
+            "This notebook needs the repository around it, which has no public address yet. "
+            "Open it in a clone, or set LENET_REPOSITORY to the address of one."
+        )
+    if not Path("lenet-keras").is_dir():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "lenet-keras"], check=True)
+    os.chdir("lenet-keras/notebooks")
+if importlib.util.find_spec("lenet_keras") is None:  # keeps the TensorFlow that a service has
+    %pip install --quiet .."""
+BADGES = re.compile(r"^\[!\[Open in Colab\].*\n\n", re.MULTILINE)
 OWN_RECORDS = ("dataset", "epochs")  # a change of these asks for runs that the study does not have
 # Metadata that differ between two executions: times, durations, paths, and progress bars' states.
 MARKS_OF_PAPERMILL = ("papermill", "execution", "widgets")
@@ -215,6 +244,63 @@ def refresh(notebooks: Sequence[Path], *, progress: bool = True) -> Iterator[Out
                 _remove_marks(executed)
                 executed.replace(notebook)
         yield Outcome(notebook, None, error)
+
+
+def repository(citation: Path) -> str:
+    """The public address of this project as CITATION.cff says it; "" while there is none.
+
+    Raises:
+        InputError: an address that Colab and Binder cannot open.
+    """
+    address = yaml.safe_load(citation.read_text(encoding="utf-8")).get("repository-code", "")
+    if address and not re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+", str(address)):
+        raise InputError(
+            f"{citation}: repository-code: found {address!r}; allowed: an address that Colab and "
+            "Binder can open, as https://github.com/NAME/REPOSITORY. Leave the line out while "
+            "there is none."
+        )
+    return address
+
+
+def link(notebooks: Sequence[Path], readme: Path, address: str) -> list[Path]:
+    """Write the project's address into the notebooks' set-up cells, and badges that open them.
+
+    Args:
+        notebooks: as from `find`; the README's badges open the first.
+        readme: gets badges under its title, as each notebook does.
+        address: as from `repository`; without one there are no badges, and a notebook that is
+            opened alone says so.
+
+    Returns:
+        The files that changed.
+    """
+    new = {readme: _with_badges(readme.read_text(encoding="utf-8"), notebooks[0], address)}
+    for notebook in notebooks:
+        content = nbformat.read(notebook, as_version=4)
+        content.cells[0].source = _with_badges(content.cells[0].source, notebook, address)
+        (_, set_up, *_) = (cell for cell in content.cells if cell.cell_type == "code")
+        set_up.source = SET_UP.replace("ADDRESS", address)
+        new[notebook] = nbformat.writes(content) + "\n"
+    changed = [path for path, text in new.items() if path.read_text(encoding="utf-8") != text]
+    for path in changed:
+        path.write_text(new[path], encoding="utf-8", newline="\n")
+    return changed
+
+
+def _with_badges(text: str, notebook: Path, address: str) -> str:
+    """A text with or without badges under its title, as there is an address or not."""
+    title, rest = BADGES.sub("", text).split("\n\n", 1)
+    if not address:
+        return f"{title}\n\n{rest}"
+    name, path = address.removeprefix("https://github.com/"), f"notebooks/{notebook.name}"
+    colab, binder = "https://colab.research.google.com", "https://mybinder.org"
+    badges = (
+        f"[![Open in Colab]({colab}/assets/colab-badge.svg)]"
+        f"({colab}/github/{name}/blob/main/{path}) "
+        f"[![Open in Binder]({binder}/badge_logo.svg)]"
+        f"({binder}/v2/gh/{name}/HEAD?urlpath=lab/tree/{path})"
+    )
+    return f"{title}\n\n{badges}\n\n{rest}"
 
 
 def _execute(

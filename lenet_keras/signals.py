@@ -197,11 +197,11 @@ def _read_or_record(
     what = {"schema_version": SCHEMA_VERSION, "recipe": recipe.changes(), "seed": seed}
     if path.exists():
         return _read(path, what)
-    from lenet_keras.backend import keras
+    from lenet_keras.backend import keras, tf
     from lenet_keras.data import load_data
 
     data = load_data(recipe.dataset, data_dir)
-    versions = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
+    versions = {"tensorflow": tf.__version__} | {n: version(n) for n in ("keras", "numpy")}
     body: dict = {
         **what,
         "values": values(data),

@@ -238,7 +238,8 @@ def _runs(
         git_commit=_git_commit(),
         versions={
             "python": platform.python_version(),
-            **{name: version(name) for name in ("tensorflow", "keras", "numpy", *_of_backend())},
+            "tensorflow": tf.__version__,  # its package may be tensorflow-cpu
+            **{name: version(name) for name in ("keras", "numpy", *_of_backend())},
         },
         backend=keras.backend.backend(),
         device=accelerator() or _processor(),

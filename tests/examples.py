@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lenet_keras.recipe import Recipe
 from lenet_keras.records import History, Provenance, Run, Scores
+
+posix_only = pytest.mark.skipif(
+    os.name == "nt", reason="Windows has no SIGKILL, no limit of a file's size, no root"
+)
 
 
 def make_run(recipe: Recipe | None = None, seed: int = 0, **changes: object) -> Run:

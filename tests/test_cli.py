@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from examples import posix_only
 
 from lenet_keras import records
 
@@ -175,6 +175,7 @@ def test_overwrite_replaces_a_run_and_evaluate_sees_another_model(copy: Path) ->
     assert f"{100 * now.accuracy:.2f} %" in answer.stdout
 
 
+@posix_only
 def test_ctrl_c_leaves_the_old_run_whole_and_nothing_else(copy: Path) -> None:
     before = contents(copy.parent)
     arguments = ("--dataset", "digits", "--epochs", "9999", "--out", "run", "--overwrite")
@@ -214,7 +215,10 @@ def test_a_full_disk_leaves_no_half_of_a_run(small_disk: Path, tmp_path: Path) -
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
+@posix_only
 def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path) -> None:
+    import resource
+
     before = contents(copy.parent)
     limit = 100_000  # bytes; the model has three times as many
     answer = call(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import posix_only
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -507,6 +508,7 @@ def test_two_processes_at_once_download_once(
     assert server.requests == [("gated", None)]
 
 
+@posix_only
 def test_a_killed_download_leaves_nothing_but_a_part_to_go_on_from(
     tiny: TinyCifar10, server: Server, keras_home: Path
 ) -> None:
@@ -527,6 +529,7 @@ def test_a_killed_download_leaves_nothing_but_a_part_to_go_on_from(
     assert server.requests[-1] == ("good", f"bytes={received}-")
 
 
+@posix_only
 def test_a_full_disk_is_an_error_for_people(
     tiny: TinyCifar10, server: Server, keras_home: Path
 ) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
-from examples import calls, set_pause, train_quickly, until
+from examples import calls, posix_only, set_pause, train_quickly, until
 
 from lenet_keras import executors, records
 from lenet_keras.executors import open_executor
@@ -51,8 +52,8 @@ def run(study: Study, folder: Path, executor: str, **arguments: Any) -> pd.DataF
 def running(pid: int) -> bool:
     """Whether a process does anything; a dead one that nobody has asked after does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 
@@ -70,7 +71,7 @@ def fail(message: str) -> None:
 
 
 def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1)
 
 
 def die_while_training(*_: object) -> list[Run]:
@@ -140,13 +141,14 @@ def hold_workers(folder: Path) -> None:
         wait([executor.submit(sleep_long, folder) for _ in range(2)])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
+@posix_only
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_workers_end_with_their_parent(tmp_path: Path, name: str) -> None:
     parent = multiprocessing.get_context("spawn").Process(target=hold_workers, args=(tmp_path,))
     parent.start()
     until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     assert parent.pid
-    os.kill(parent.pid, number)
+    os.kill(parent.pid, signal.Signals[name])
     parent.join(30)
     assert parent.exitcode
     workers = [int(path.stem) for path in tmp_path.glob("*.pid")]

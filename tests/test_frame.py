@@ -4,71 +4,126 @@ import ast
 import graphlib
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
+import click.testing
 import pytest
 import yaml
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, UV, TASKS = SETTINGS["project"], SETTINGS["tool"]["uv"], SETTINGS["tool"]["poe"]["tasks"]
+LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
 PYTHONS = [
     f"3.{minor}"
     for minor in range(8, 30)
     if SpecifierSet(PROJECT["requires-python"]).contains(f"3.{minor}.0")
 ]
-DIRECT = sorted(
-    {*PROJECT["dependencies"], *(r for e in PROJECT["optional-dependencies"].values() for r in e)}
-)
 
 
-def pinned() -> list[Requirement]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return [Requirement(line) for line in lines if line and not line.lstrip().startswith("#")]
+def test_the_lock_takes_everything_from_pypi_and_says_what_it_must_be() -> None:
+    packages = [package for package in LOCK["package"] if package["name"] != PROJECT["name"]]
+    files = [
+        file
+        for package in packages
+        for file in (*package.get("wheels", []), package.get("sdist"))
+        if file
+    ]
+    assert len(packages) > 100
+    assert {str(p["source"]) for p in packages} == {"{'registry': 'https://pypi.org/simple'}"}
+    assert {urlsplit(file["url"]).hostname for file in files} == {"files.pythonhosted.org"}
+    assert all(file["hash"].startswith("sha256:") for file in files)
 
 
-def test_every_requirement_is_an_exact_version() -> None:
-    assert len(pinned()) > 50
-    assert [str(pin) for pin in pinned() if not re.fullmatch(r"==[^*,]+", str(pin.specifier))] == []
+def locked(*groups: str) -> set[str]:
+    """What uv installs on x86-64 Linux: for a reader, and with the groups that are named."""
+    packages = {package["name"]: package for package in LOCK["package"]}
+    environment = {"sys_platform": "linux", "platform_machine": "x86_64", "os_name": "posix"}
+    environment |= {"python_version": "3.11", "python_full_version": "3.11.9"}
+    project = packages[PROJECT["name"]]
+    waiting = list(project["dependencies"])
+    for group in (*UV["default-groups"], *groups):
+        waiting += project["dev-dependencies"][group]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        needed = waiting.pop()
+        if "marker" in needed and not Marker(needed["marker"]).evaluate(environment):
+            continue
+        for part in ("", *needed.get("extra", [])):
+            if (needed["name"], part) not in seen:
+                seen.add((needed["name"], part))
+                package = packages[needed["name"]]
+                more = package.get("optional-dependencies", {})
+                waiting += more[part] if part else package.get("dependencies", [])
+    return {name for name, _ in seen}
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_requirements_pin_each_direct_dependency_within_its_range(python: str) -> None:
-    environment = {"python_version": python, "python_full_version": f"{python}.0"}
-    versions: dict[str, list[str]] = {}
-    for pin in pinned():
-        if pin.marker is None or pin.marker.evaluate(environment):
-            version = str(pin.specifier).removeprefix("==")
-            versions.setdefault(canonicalize_name(pin.name), []).append(version)
-    for dependency in map(Requirement, DIRECT):
-        found = versions.get(canonicalize_name(dependency.name), [])
-        assert len(found) == 1, f"{dependency} on Python {python}: pinned {found}"
-        assert dependency.specifier.contains(found[0]), f"{dependency}, but pinned {found[0]}"
+def test_a_reader_installs_no_tools_of_developers() -> None:
+    reader, developer = locked(), locked("dev", "lab")
+    assert {"papermill", "ipywidgets", "tensorflow-cpu"} <= reader
+    assert {"ruff", "jaxlib", "distributed", "jupyterlab"} <= developer - reader
+    assert len(reader) <= 109  # of 183 that everybody installed before
 
 
-def test_conda_installs_the_same_set() -> None:
+def test_a_machine_that_only_trains_needs_no_notebooks() -> None:
+    program = """
+import sys
+for name in ("IPython", "ipywidgets", "nbclient", "nbconvert", "nbformat", "papermill"):
+    sys.modules[name] = None
+from lenet_keras import cli, study
+cli.main(["notebooks"])
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 2, answer.stderr
+    assert "pip install 'lenet-keras[notebooks]'" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_tensorboard_is_missed_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lenet_keras import cli
+
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    arguments = ["train", "--out", str(tmp_path / "new"), "--tensorboard", str(tmp_path)]
+    answer = click.testing.CliRunner().invoke(cli.main, arguments)
+    assert answer.exit_code == 2
+    assert "uv sync --extra tensorboard" in answer.output
+
+
+def test_conda_brings_the_python_and_the_uv_that_are_needed() -> None:
     dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    pip = dependencies.pop()["pip"]
-    assert pip == ["-r requirements.txt", "-e ."]
-    python, only_pip = map(Requirement, dependencies)  # all else comes from requirements.txt
-    assert (python.name, only_pip.name) == ("python", "pip")
+    python, uv = map(Requirement, dependencies)  # all else comes from uv.lock
+    assert (python.name, uv.name) == ("python", "uv")
     assert python.specifier == SpecifierSet(PROJECT["requires-python"])
+    assert uv.specifier == SpecifierSet(UV["required-version"])
 
 
 def test_the_python_versions_agree_everywhere() -> None:
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    tools = SETTINGS["tool"]
     assert tools["mypy"]["python_version"] == PYTHONS[0]
     assert tools["ruff"]["target-version"] == "py" + PYTHONS[0].replace(".", "")
-    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
-    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
-    assert any("make test" in step.get("run", "") for step in workflow["jobs"]["test"]["steps"])
-    low, high = (python.replace(".", ", ") for python in (PYTHONS[0], PYTHONS[-1]))
-    assert f"({low}) <= sys.version_info[:2] <= ({high})" in (ROOT / "Makefile").read_text()
+    job = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
+    assert ", ".join(PYTHONS[:-1]) + f" or {PYTHONS[-1]}" in (ROOT / "README.md").read_text()
+
+
+def test_make_a_service_and_the_readme_call_tasks_that_there_are() -> None:
+    for file in ("Makefile", ".github/workflows/test.yml", "README.md", "environment.yml"):
+        called = re.findall(r"\brun poe ([a-z-]+)", (ROOT / file).read_text())
+        assert called, file
+        assert set(called) <= set(TASKS), file
 
 
 FLOORS = [
@@ -162,6 +217,7 @@ def test_a_machine_path_is_recognised(path: str) -> None:
     assert not MACHINE_PATH.search(f"https://example.org{path}".encode())
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_lists_every_command() -> None:
     makefile = (ROOT / "Makefile").read_text()
     commands = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
@@ -175,9 +231,8 @@ def readme_commands() -> list[str]:
         r"^```(?:bash|sh)\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
     )
     lines = (line for block in blocks for line in block.splitlines())
-    return [
-        line for line in lines if re.match(r"python (train\.py|evaluate\.py|-m lenet_keras)", line)
-    ]
+    commands = (line.removeprefix("uv run ") for line in lines)
+    return [c for c in commands if re.match(r"python (train\.py|evaluate\.py|-m lenet_keras)", c)]
 
 
 def test_the_commands_of_the_readme_have_the_options_it_names() -> None:

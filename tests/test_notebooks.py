@@ -98,6 +98,72 @@ def test_the_first_code_cell_declares_the_same_parameters_everywhere(committed: 
     assert notebooks.declared(committed) == PARAMETERS
 
 
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A copy of what the project's address is written into."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    for name in ("README.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def link(folder: Path) -> list[str]:
+    address = notebooks.repository(folder / "CITATION.cff")
+    found = notebooks.find(folder / "notebooks")
+    return [path.name for path in notebooks.link(found, folder / "README.md", address)]
+
+
+def test_the_address_stands_everywhere_as_in_the_citation(linked: Path) -> None:
+    assert link(linked) == [], "call `make links`"
+
+
+def test_badges_and_the_fetch_come_and_go_with_the_address(linked: Path) -> None:
+    citation = linked / "CITATION.cff"
+    without = yaml.safe_load(citation.read_text())
+    without.pop("repository-code", None)
+    citation.write_text(yaml.safe_dump(without))
+    link(linked)
+    before = files(linked)
+    address = "https://github.com/ada/lenet"
+    citation.write_text(yaml.safe_dump(without | {"repository-code": address}))
+    assert link(linked) == ["README.md", *(path.name for path in COMMITTED)]
+    for path in (linked / "notebooks").glob("*.ipynb"):
+        first, *_ = nbformat.read(path, as_version=4).cells
+        assert f"/github/ada/lenet/blob/main/notebooks/{path.name})" in first.source
+        assert f"/v2/gh/ada/lenet/HEAD?urlpath=lab/tree/notebooks/{path.name})" in first.source
+        assert f'os.environ.get(\\"LENET_REPOSITORY\\", \\"{address}\\")' in path.read_text()
+    citation.write_text(yaml.safe_dump(without))
+    link(linked)
+    assert files(linked) == before
+    citation.write_text("repository-code: ftp://example.org/lenet")
+    with pytest.raises(InputError, match=r"https://github\.com/NAME/REPOSITORY"):
+        link(linked)
+
+
+def test_a_notebook_opened_alone_fetches_the_rest_or_says_what_it_needs(tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    there, alone = tmp_path / "there", tmp_path / "alone"
+    for name in ("configs/baseline.yaml", "notebooks/a file"):
+        (there / name).parent.mkdir(parents=True, exist_ok=True)
+        (there / name).write_text("")
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Start"]):
+        subprocess.run([*git, *arguments], cwd=there, check=True)
+    twice = [notebooks.SET_UP.replace("ADDRESS", "")] * 2  # again, as after a restart
+    write_notebook(
+        alone / "1_a.ipynb", twice[0], "os.chdir('../..')", twice[1], "print(os.getcwd())"
+    )
+
+    arguments = ("-m", "papermill", "1_a.ipynb", "out.ipynb", "-k", "python3")
+    refused = call(alone, *arguments)
+    assert refused.returncode != 0
+    assert "set LENET_REPOSITORY" in refused.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LENET_REPOSITORY", there.as_uri())
+        fetched = call(alone, *arguments)
+    assert fetched.returncode == 0, fetched.stderr
+    assert written(alone / "out.ipynb").strip() == str(alone / "lenet-keras" / "notebooks")
+
+
 def test_a_notebook_is_small(committed: Path) -> None:
     assert committed.stat().st_size < 700_000
     for output in outputs(committed):

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import shutil
 import stat
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from examples import make_run
+from examples import make_run, posix_only
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -259,6 +258,7 @@ def as_nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
+@posix_only
 def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "optimization", f"sgd-{make_run().key}")
@@ -281,7 +281,10 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
         records.table(tmp_path / "results")
 
 
+@posix_only
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(
         resource.RLIMIT_FSIZE, (1000, before[1])

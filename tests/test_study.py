@@ -16,7 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from examples import calls, make_provenance, make_run, set_pause, train_quickly, until
+from examples import (
+    calls,
+    make_provenance,
+    make_run,
+    posix_only,
+    set_pause,
+    train_quickly,
+    until,
+)
 
 from lenet_keras import records
 from lenet_keras.recipe import InputError, Recipe
@@ -408,6 +416,7 @@ def test_a_read_only_folder_is_named_before_anything_is_trained(
     assert not calls(tmp_path)
 
 
+@posix_only
 def test_a_finished_study_is_read_from_a_read_only_folder(study: Study, tmp_path: Path) -> None:
     run_quickly(study, tmp_path)
     with tempfile.TemporaryDirectory() as folder:
