@@ -66,7 +66,7 @@ from one above in values that cost nothing, such as the learning rate, are left 
 
 ## Again
 
-    pip install -r benchmarks/requirements.txt      # PyTorch, for the comparison only
+    uv pip install -r benchmarks/requirements.txt   # PyTorch, for the comparison only
     python benchmarks/speed.py
     python benchmarks/speed.py --scaling
     python benchmarks/speed.py --recipes
