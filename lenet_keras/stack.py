@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_keras import fused
+from lenet_keras import fused, scanned
 from lenet_keras.backend import keras, onednn, ops, tf
 from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
 from lenet_keras.optimizer import Schedule, averaging, optimizer_class
@@ -104,6 +104,7 @@ class Stack(keras.Model):
 
     shards = 1
     prepare: Callable = staticmethod(lambda images: images)
+    train_function: Callable | None  # as Keras has it: None until it is made
 
     def __init__(
         self,
@@ -166,6 +167,13 @@ class Stack(keras.Model):
         self.built = True
         if self.norm is not None:
             self.norm.built = True  # under JAX Keras calls a model anew while a layer is not
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras' own; under JAX the steps of an execution are one compiled loop."""
+        if keras.backend.backend() != "jax":
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = scanned.train_function(self, self.steps_per_execution)
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
         """Logits float32 (batch, members, 10); in training in shards a list of the parts' logits,
