@@ -64,6 +64,12 @@ with _standard_error_held_back():
     # The first look at the devices reports a missing GPU driver as an error.
     tf.config.list_physical_devices()
 
+if keras.backend.backend() == "jax" and "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
+    import jax
+
+    # A recipe in float32 is computed in float32: JAX's default on a GPU is TensorFloat-32.
+    jax.config.update("jax_default_matmul_precision", "highest")
+
 # Every run traces a model of its own, on purpose; from the fifth on TensorFlow would warn of it.
 tf.get_logger().setLevel("ERROR")
 

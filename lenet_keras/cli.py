@@ -296,6 +296,8 @@ def study(
     click.echo(_comparison(runs[runs["purpose"] == "final"], plan.baseline).to_string(index=False))
     if chosen:
         click.echo("\np is corrected for the variants shown; the technique may have more.")
+    if grown := plan.edges(results):
+        click.echo("\n" + "\n".join(grown))
     click.echo(f"\n{'Records':<20}{results / plan.name}")
 
 

@@ -69,7 +69,9 @@ def _processes(count: int) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     threads = max(1, available_threads() // count)
     lifeline, end = context.Pipe(duplex=False)
-    with environment(LENET_THREADS=str(threads)):  # read when a worker imports lenet_keras
+    # Read when a worker imports lenet_keras. JAX would take most of a GPU's memory at its start.
+    shared = os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    with environment(LENET_THREADS=str(threads), XLA_PYTHON_CLIENT_PREALLOCATE=shared):
         pool = ProcessPoolExecutor(
             count, mp_context=context, initializer=_follow_parent, initargs=(lifeline,)
         )

@@ -9,6 +9,7 @@ member's weights, its learning rate and its momentum are slices along axis 0.
 import functools
 import itertools
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ POOLS: dict[str, Callable] = {
     "average": functools.partial(ops.average_pool, pool_size=(2, 2), strides=(2, 2)),
     "max": functools.partial(ops.max_pool, pool_size=(2, 2), strides=(2, 2)),
 }
+ON_A_PROCESSOR = 8  # members: with more, a step's arrays no longer stay in the cache
 NETWORK_FIELDS = frozenset({"activation", "pooling", "kernel_initializer", "normalization"})
 RISING = frozenset({"tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu"})
 
@@ -75,12 +77,27 @@ def stackable(recipe: Recipe) -> bool:
     return carried(recipe) and not recipe.early_stopping
 
 
-def group_for_stacking(recipes: Sequence[Recipe], size: int = 8) -> list[list[Recipe]]:
-    """Split recipes into groups that can train side by side, `size` at the most.
+def largest_stack() -> int:
+    """How many members a stack may have: what a person set as LENET_STACK, else as many as are
+    quickest on a processor. An accelerator bears more.
+
+    Raises:
+        InputError: LENET_STACK is no number from 1.
+    """
+    given = os.environ.get("LENET_STACK", str(ON_A_PROCESSOR))
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(f"LENET_STACK: found {given!r}; allowed: whole numbers from 1.")
+    return int(given)
+
+
+def group_for_stacking(recipes: Sequence[Recipe], size: int | None = None) -> list[list[Recipe]]:
+    """Split recipes into groups that can train side by side, `size` at the most, which is
+    `largest_stack` where it is not given.
 
     A group of one trains alone. The order within a group is the order given, and groups are
     ordered by their first member.
     """
+    size = size or largest_stack()
     groups: list[list[Recipe]] = []
     filling: dict[tuple, list[Recipe]] = {}
     for recipe in recipes:
@@ -488,8 +505,24 @@ def grouped_convolution() -> Callable:
     Without oneDNN one by one is the quickest, by a tenth.
     """
     if keras.backend.backend() != "tensorflow":
-        return ops.conv
+        return ops.conv if os.environ.get("LENET_GROUPED") == "convolution" else by_patches
     return functools.partial(tf.nn.conv2d, strides=1, padding="VALID") if onednn() else one_by_one
+
+
+def by_patches(x: keras.KerasTensor, kernel: keras.KerasTensor) -> keras.KerasTensor:
+    """A grouped convolution as one product of patches for each group, all at once.
+
+    An accelerator's libraries are slow where groups are many and narrow; their batched matrix
+    products are not.
+    """
+    side, _, inputs, outputs = kernel.shape
+    height, width = (length - side + 1 for length in x.shape[1:3])
+    moves = itertools.product(range(side), repeat=2)
+    patches = ops.stack([x[:, y : y + height, z : z + width] for y, z in moves], axis=3)
+    patches = ops.reshape(patches, (-1, height, width, side * side, x.shape[-1] // inputs, inputs))
+    own = ops.reshape(kernel, (side * side, inputs, -1, outputs * inputs // x.shape[-1]))
+    y = ops.einsum("nhwpmi,pimf->nhwmf", patches, own)
+    return ops.reshape(y, (-1, height, width, outputs))
 
 
 def one_by_one(x: keras.KerasTensor, kernel: keras.KerasTensor) -> keras.KerasTensor:

@@ -536,10 +536,14 @@ class Study(_Frozen):
         """What those of the variants that train twice are called the second time."""
         return {name: f"{name}{AGAIN}" for name in variants if name in self.twice}
 
-    def _tuning_runs(self, variants: Sequence[str], grids: Mapping[str, Grid]) -> list["Planned"]:
+    def _tuning_runs(
+        self, variants: Sequence[str], grids: Mapping[str, Grid] | None = None
+    ) -> list["Planned"]:
+        """The tuning runs over these grids; over those of the technique file without."""
+        grids = self._grids(variants, None) if grids is None else grids
         # Rungs of a ladder that differ in epochs alone are tuned once, under the first one's name.
         first: dict[Recipe, str] = {}
-        for variant in self.variants:
+        for variant in self.variants if self.ladder else variants:
             for rate in grids.get(variant, self.grid(variant)):
                 first.setdefault(self.recipe(variant, rate, self.tuning.epochs), variant)
         planned = [

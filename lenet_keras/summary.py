@@ -101,7 +101,7 @@ def read(
     tables, runs = [], []
     for study in studies:
         of_study = study.table(results_dir)
-        if len(of_study) == study.planned_runs():
+        if len(of_study) == study.planned_runs(results_dir=results_dir):
             tables.append(_technique(study, of_study, study.epoch_table(results_dir)))
             runs.append(of_study)
     devices = {device for of_study in runs for device in of_study["device"]}

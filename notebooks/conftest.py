@@ -69,14 +69,15 @@ def lacking_runs(notebook: Path) -> int:
     lacking = 0
     for name in sorted(set(re.findall(r"configs/(\w+)\.yaml\"", code))):
         path = notebook.parent.parent / "configs" / f"{name}.yaml"
-        if "variants" not in read_yaml(path):
+        if not {"variants", "factors"} & read_yaml(path).keys():
             continue
         study = Study.from_yaml(path)
         own = technique(notebook) == name or not study.in_summary
         variants = list(study.variants) if own else [study.baseline]
         with contextlib.suppress(InputError):  # no trust in a record: the notebook says in which
-            runs = study.table(notebook.parent / "../results", variants=variants)
-            lacking += study.planned_runs(variants) - len(runs)
+            results = notebook.parent / "../results"
+            runs = study.table(results, variants=variants)
+            lacking += study.planned_runs(variants, results) - len(runs)
     return lacking
 
 
