@@ -503,6 +503,8 @@ def grouped_convolution() -> Callable:
     the quickest there, with AVX-512 and without: members one by one take 1.0 to 1.4 times as long,
     pairs of them in one kernel of blocks 1.4 to 1.6 times, patches and one product ten times.
     Without oneDNN one by one is the quickest, by a tenth.
+
+    Under JAX it is `by_patches`, or with LENET_GROUPED=convolution that of JAX.
     """
     if keras.backend.backend() != "tensorflow":
         return ops.conv if os.environ.get("LENET_GROUPED") == "convolution" else by_patches

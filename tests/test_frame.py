@@ -130,6 +130,8 @@ FLOORS = [
     {"recipe"},
     {
         "fused",
+        "scanned",
+        "factorial",
         "backend",
         "data",
         "records",
