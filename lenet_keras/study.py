@@ -264,6 +264,9 @@ class Study(_Frozen):
     def grid(self, variant: str, results_dir: Path | str | None = None) -> Grid:
         """The learning rates that a variant is tuned over, ascending.
 
+        An interior grid grows while its best rate is at its edge. A variant that learns at none of
+        its rates, as one whose first weights are all zero, keeps them: there is no best one.
+
         Args:
             variant: its name.
             results_dir: folder of the records, which may say that an interior grid has to grow; as
@@ -278,7 +281,9 @@ class Study(_Frozen):
             return grid
         while len(grid) < len(start) + MOST_ADDED:
             accuracy = self._tuned(variant, grid, results_dir)
-            best = _highest(accuracy) if accuracy else None
+            if not accuracy or (not self.design and max(accuracy.values()) < LEARNED):
+                break
+            best = _highest(accuracy)
             if best == grid[-1]:
                 grid = (*grid, beyond(grid))
             elif best == grid[0]:
@@ -443,8 +448,8 @@ class Study(_Frozen):
 
         The rate with the highest validation accuracy at the end of tuning, mean over the tuning
         seeds; a rate at which a run diverged comes last; of equals the smaller. Of a smoothed
-        tuning, what `smoothed` makes of the grid. A variant that learns at no rate of an interior
-        grid is left out too.
+        tuning, what `smoothed` makes of the grid. A design's cell that learns at no rate is left out
+        too, as effects cannot be computed from it.
 
         Raises:
             InputError: a record that cannot be trusted.
@@ -456,7 +461,7 @@ class Study(_Frozen):
                 chosen[variant] = grid[0]
                 continue
             accuracy = self._tuned(variant, grid, results_dir)
-            if not accuracy or (self.tuning.interior and max(accuracy.values()) < LEARNED):
+            if not accuracy or (self.design and max(accuracy.values()) < LEARNED):
                 continue
             chosen[variant] = smoothed(accuracy) if self.tuning.smoothed else _highest(accuracy)
         return chosen
