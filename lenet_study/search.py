@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
-from lenet_keras import records
-from lenet_keras.executors import open_executor
 from lenet_keras.recipe import DatasetName, InputError, Recipe, make_recipe, read_yaml
-from lenet_keras.study import Planned, ProgressLine, Trainer, alone_in, train_group, train_missing
+from lenet_study import records
+from lenet_study.executors import open_executor
+from lenet_study.runner import ProgressLine, Trainer, alone_in, train_group, train_missing
+from lenet_study.study import Planned
 
 Count = Annotated[StrictInt, Field(ge=1)]
 MOST_DRAWS = 100  # for each recipe, until the space counts as too small
@@ -136,7 +137,7 @@ class Search(_Frozen):
     ) -> pd.DataFrame:
         """Train what the records lack, stage after stage, and give the table of all trials.
 
-        Arguments and errors are those of `Study.run`; so is what an interruption costs.
+        Arguments and errors are those of `run_study`; so is what an interruption costs.
 
         Returns:
             See `table`.
@@ -205,19 +206,21 @@ class Search(_Frozen):
         Raises:
             InputError: a record that cannot be trusted.
         """
-        paths: list[Path] = []
+        trials: list[Planned] = []
         stages: list[int] = []
         for number in range(len(self.stages)):
             planned = self._planned(Path(results_dir), number)
-            recorded = [run.path(results_dir) for run in planned if run.exists(results_dir)]
-            paths += recorded
+            recorded = [run for run in planned if run.exists(results_dir)]
+            trials += recorded
             stages += [number + 1] * len(recorded)
             if len(recorded) < len(planned):
                 break
-        trials = records.table_of(paths).assign(stage=stages)
-        taught = trials["teachers"] * trials["teacher_epochs"] / trials["stack_size"]
-        return trials.assign(
-            spent=(trials["epochs_run"] + taught).cumsum(), best=trials["val_accuracy"].cummax()
+        table = records.table_of(
+            [run.path(results_dir) for run in trials], [run.location for run in trials]
+        ).assign(stage=stages)
+        taught = table["teachers"] * table["teacher_epochs"] / table["stack_size"]
+        return table.assign(
+            spent=(table["epochs_run"] + taught).cumsum(), best=table["val_accuracy"].cummax()
         )
 
 

@@ -17,109 +17,17 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ValidationError,
-    computed_field,
-)
+from pydantic import ValidationError
 
 from lenet_keras.recipe import InputError, Recipe, nearest
+from lenet_keras.run import SCHEMA_VERSION, History, Run, Scores
 
-SCHEMA_VERSION = 1
-Status = Literal["completed", "stopped_early", "diverged"]
 Purpose = Literal["final", "tuning"]
-
-
-def _none_unless_finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Quantile = Annotated[float | None, BeforeValidator(_none_unless_finite)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Scores(_Frozen):
-    """How a trained network does on one split, without augmentation or regularisation."""
-
-    loss: float | None  # mean cross-entropy (negative log-likelihood), nats; None: not finite
-    accuracy: float  # fraction of images, 0 to 1
-    calibration_error: float | None  # expected calibration error, 15 equal bins; None: not finite
-
-
-class History(_Frozen):
-    """One value per finished epoch, names as in a Keras `History`."""
-
-    loss: tuple[float | None, ...]  # training loss as minimised, mean over the epoch's batches
-    accuracy: tuple[float, ...]  # on the augmented training batches while the weights move
-    val_loss: tuple[float | None, ...]  # cross-entropy alone
-    val_accuracy: tuple[float, ...]
-    learning_rate: tuple[float, ...]  # at the epoch's last step
-    seconds: tuple[float, ...]  # wall time of the epoch, training and validation, per model
-
-
-class Provenance(_Frozen):
-    """Where a run came from: what one needs to obtain it again."""
-
-    dataset_fingerprint: str
-    batches_digest: str  # SHA-256 over the minibatch indices, equal for paired runs
-    git_commit: str | None  # None outside a git checkout; ends in "+changes" if files had changed
-    versions: dict[str, str]  # of python, tensorflow, keras, numpy, and jax where that computes
-    backend: str  # of keras: tensorflow or jax
-    device: str  # processor or accelerator, by name
-    threads: int  # that TensorFlow was given
-    # Added later; None in an older record, which does not say.
-    instruction_set: str | None = None  # the widest in use: AVX2, AVX512_CORE, arm64
-    onednn: bool | None = None  # whether TensorFlow's products are oneDNN's
-    settings: dict[str, str] = {}  # environment variables that change how sums are rounded
-    stack: tuple[Recipe, ...] = ()  # all members, in order, where trained side by side
-    started: str  # UTC, ISO 8601, to the second
-    wall_seconds: float  # of the whole training, shared equally by a stack's members
-
-
-class Run(_Frozen):
-    """What one (recipe, seed) gave. A tuning run never saw the test set: its `test` is None."""
-
-    schema_version: int = SCHEMA_VERSION
-    recipe: Recipe
-    seed: int
-    status: Status
-    history: History
-    best_epoch: int  # 1-based; the epoch whose weights were scored: the last unless stopped early
-    train: Scores
-    validation: Scores
-    test: Scores | None
-    # Of each test image and its mirror image, probabilities averaged; None: not trained with flips.
-    test_mirrored: Scores | None = None
-    class_names: tuple[str, ...]
-    confusion_matrix: (
-        tuple[tuple[int, ...], ...] | None
-    )  # test images; row: true, column: predicted
-    # Layer name: 41 quantiles, 0 to 1, of its kernel; None: not finite, as after divergence.
-    kernel_quantiles: dict[str, tuple[Quantile, ...]]
-    provenance: Provenance
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def key(self) -> str:
-        """The recipe's key, written into the record so that a reader can search for it."""
-        return self.recipe.key
-
-    @property
-    def per_class_accuracy(self) -> dict[str, float] | None:
-        """Test accuracy of each class, in the order of `class_names`."""
-        if self.confusion_matrix is None:
-            return None
-        rows = zip(self.class_names, self.confusion_matrix, strict=True)
-        return {name: row[i] / sum(row) if sum(row) else 0.0 for i, (name, row) in enumerate(rows)}
+AGAIN = "-again"  # the ending of a variant that trains a recipe a second time
 
 
 class RecordExistsError(InputError):
@@ -142,6 +50,17 @@ class Location:
         if self.purpose == "tuning":
             folder = folder / "tuning"
         return folder / f"{self.variant}-{self.key}" / f"seed-{self.seed}.json"
+
+    def found(self, results_dir: Path) -> Path | None:
+        """Where the run is recorded: here or, as no recipe is recorded twice, where another study
+        has it, in the order of their names. A run that repeats another is that of one study."""
+        if (own := self.path(results_dir)).exists():
+            return own
+        if self.variant.endswith(AGAIN):
+            return None
+        folder = "*/tuning" if self.purpose == "tuning" else "*"
+        same = results_dir.glob(f"{folder}/*-{self.key}/seed-{self.seed}.json")
+        return min((p for p in same if not Location.of(p).variant.endswith(AGAIN)), default=None)
 
     @classmethod
     def of(cls, path: Path) -> "Location":
@@ -245,7 +164,7 @@ def read(path: Path) -> Run:
     if content["schema_version"] != SCHEMA_VERSION:
         raise InputError(
             f"{path}: written by schema {content['schema_version']}; this version reads "
-            f"{SCHEMA_VERSION}. Read it with the version of lenet_keras that wrote it."
+            f"{SCHEMA_VERSION}. Read it with the version of this package that wrote it."
         )
     body, digest = _split_digest(text)
     if digest != hashlib.sha256(body.encode()).hexdigest():
@@ -399,9 +318,10 @@ _IDENTITY = ("study", "variant", "purpose", "seed", "key")
 _SPLITS = {"train": "train", "validation": "val", "test": "test", "test_mirrored": "test_mirrored"}
 
 
-def table_of(paths: Iterable[Path]) -> pd.DataFrame:
-    """The rows of `table` for these records, in their order."""
-    rows = [_row(Location.of(path), read(path)) for path in paths]
+def table_of(paths: Iterable[Path], called: Iterable[Location] | None = None) -> pd.DataFrame:
+    """The rows of `table` for these records, in their order; `called` says what each is called
+    where it is asked for, its path without."""
+    rows = [_row(location, read(path)) for location, path in _called(paths, called)]
     scores = [f"{prefix}_{name}" for prefix in _SPLITS.values() for name in _SCORES]
     columns = [*_IDENTITY, "status", *Recipe.model_fields, "epochs_run", "best_epoch", *scores]
     columns += ["seconds", "wall_seconds", "device", "threads", "backend", "stack_size"]
@@ -416,7 +336,15 @@ def runs_of(rows: pd.DataFrame, results_dir: Path | str) -> list[Run]:
         InputError: see `read`.
     """
     places = rows[["study", "purpose", "variant", "key", "seed"]].itertuples(index=False)
-    return [read(Location(*place).path(Path(results_dir))) for place in places]
+    locations = [Location(*place) for place in places]
+    return [read(at.found(Path(results_dir)) or at.path(Path(results_dir))) for at in locations]
+
+
+def _called(
+    paths: Iterable[Path], called: Iterable[Location] | None
+) -> list[tuple[Location, Path]]:
+    paths = list(paths)
+    return list(zip(called or map(Location.of, paths), paths, strict=True))
 
 
 def _row(location: Location, run: Run) -> dict[str, Any]:
@@ -444,12 +372,12 @@ def _row(location: Location, run: Run) -> dict[str, Any]:
     }
 
 
-def epoch_table_of(paths: Iterable[Path]) -> pd.DataFrame:
-    """The rows of `epoch_table` for these records, in their order."""
+def epoch_table_of(paths: Iterable[Path], called: Iterable[Location] | None = None) -> pd.DataFrame:
+    """The rows of `epoch_table` for these records, in their order; `called` as for `table_of`."""
     names = tuple(History.model_fields)
     rows = []
-    for path in paths:
-        location, history = Location.of(path), read(path).history
+    for location, path in _called(paths, called):
+        history = read(path).history
         identity = [getattr(location, name) for name in _IDENTITY]
         values = zip(*(getattr(history, name) for name in names), strict=True)
         rows += [[*identity, epoch, *line] for epoch, line in enumerate(values, start=1)]
