@@ -315,6 +315,25 @@ def predicted(design: Design, accuracy: pd.DataFrame, order: int = 2) -> pd.Data
     )
 
 
+def four_means(design: Design, accuracy: pd.DataFrame, pair: str) -> pd.DataFrame:
+    """The mean over the cells without two factors, with one, with the other and with both.
+
+    Returns:
+        Indexed by `first` and `second`, whether each is there: `mean`, `low`, `high`.
+    """
+    fit = _fit(design, accuracy, 2)
+    both = pair.lower()
+    columns = _columns(design, [NONE, both[0], both[1], both], 2).assign(const=1.0)
+    kept = ["const", *pair, pair]
+    columns = columns[kept].reindex(columns=fit.params.index, fill_value=0.0)
+    frame = fit.get_prediction(columns).summary_frame()
+    frame.index = pd.MultiIndex.from_tuples(
+        [(False, False), (True, False), (False, True), (True, True)], names=["first", "second"]
+    )
+    names = {"mean": "mean", "mean_ci_lower": "low", "mean_ci_upper": "high"}
+    return frame[list(names)].rename(columns=names)
+
+
 def additivity(design: Design, accuracy: pd.DataFrame, order: int = 2) -> pd.DataFrame:
     """Whether the factors' effects add up to the way from no technique to all of them.
 
