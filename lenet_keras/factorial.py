@@ -222,7 +222,7 @@ def by_cell(runs: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     return table.astype(float)
 
 
-def _columns(design: Design, cells: Iterable[str], order: int) -> pd.DataFrame:
+def effect_columns(design: Design, cells: Iterable[str], order: int = 2) -> pd.DataFrame:
     """A column of halves for each effect, +1/2 where it counts and -1/2 where it is taken off."""
     signs = design.signs(cells)
     words = [w for k in range(1, order + 1) for w in itertools.combinations(design.factors, k)]
@@ -236,7 +236,7 @@ def _fit(design: Design, accuracy: pd.DataFrame, order: int) -> Any:
     cells = design.fraction()
     if missing := [cell for cell in cells if cell not in accuracy.index]:
         raise InputError(f"effects need all cells of the fraction; not recorded: {missing[0]}.")
-    columns = sm.add_constant(_columns(design, cells, order))
+    columns = sm.add_constant(effect_columns(design, cells, order))
     return sm.OLS(accuracy.loc[cells].mean(axis=1), columns).fit()
 
 
@@ -245,7 +245,7 @@ def _fit_of_runs(design: Design, accuracy: pd.DataFrame, order: int) -> Any:
     import statsmodels.api as sm
 
     runs = accuracy.loc[design.fraction()].melt(ignore_index=False, var_name="seed")
-    columns = _columns(design, runs.index, order)
+    columns = effect_columns(design, runs.index, order)
     blocks = pd.get_dummies(runs["seed"].astype(str), dtype=float)
     return sm.OLS(runs["value"], pd.concat([blocks, columns], axis=1)).fit()
 
@@ -300,7 +300,9 @@ def predicted(design: Design, accuracy: pd.DataFrame, order: int = 2) -> pd.Data
         Indexed by cell: `predicted`; `low` and `high`, where 95 % of cells like it are measured;
         `measured`, the mean over its seeds; `left_out`, whether no effect was computed from it.
     """
-    columns = _columns(design, [cell for cell in design.cells() if cell in accuracy.index], order)
+    columns = effect_columns(
+        design, [cell for cell in design.cells() if cell in accuracy.index], order
+    )
     fit = _fit(design, accuracy, order)
     frame = fit.get_prediction(columns.assign(const=1.0)[fit.params.index]).summary_frame()
     frame.index = columns.index
@@ -323,7 +325,7 @@ def four_means(design: Design, accuracy: pd.DataFrame, pair: str) -> pd.DataFram
     """
     fit = _fit(design, accuracy, 2)
     both = pair.lower()
-    columns = _columns(design, [NONE, both[0], both[1], both], 2).assign(const=1.0)
+    columns = effect_columns(design, [NONE, both[0], both[1], both], 2).assign(const=1.0)
     kept = ["const", *pair, pair]
     columns = columns[kept].reindex(columns=fit.params.index, fill_value=0.0)
     frame = fit.get_prediction(columns).summary_frame()
@@ -352,7 +354,7 @@ def additivity(design: Design, accuracy: pd.DataFrame, order: int = 2) -> pd.Dat
     total = fit.t_test(way)
     measured = stats.paired_difference(top, bottom)
     # The variance of a difference; an end that is a cell of the fraction had a part in the sum.
-    at_ends = _columns(design, ends, order).assign(const=1.0)[fit.params.index].to_numpy()
+    at_ends = effect_columns(design, ends, order).assign(const=1.0)[fit.params.index].to_numpy()
     part = np.array([1, -1]) * [end in design.fraction() for end in ends] @ at_ends
     spread = 2 + way @ fit.normalized_cov_params @ (way - 2 * part)
     missing = measured.difference - total.effect[0]

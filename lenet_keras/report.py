@@ -70,18 +70,16 @@ def effects(table: pd.DataFrame, names: Mapping[str, str], together: int = 1) ->
         together: 1 for the techniques, 2 for every two of them.
 
     Returns:
-        Indexed by technique; what it adds with its 95 % interval, the narrower one of the seeds
-        alone (percentage points), and Holm-corrected p.
+        Indexed by technique; what it adds with its 95 % interval (percentage points), Holm-
+        corrected p, and how wide the interval would be for the seeds alone.
     """
     rows = table[table.index.str.len() == together]
     rows = rows.sort_values("effect", ascending=False, key=np.abs if together > 1 else None)
-    columns = (("effect", "low", "high"), ("effect", "seeds_low", "seeds_high"))
-    both, seeds = ([points(*line) for line in rows[[*c]].to_numpy()] for c in columns)
     return pd.DataFrame(
         {
-            "adds (points)": both,
+            "adds (points)": [points(*line) for line in rows[["effect", "low", "high"]].to_numpy()],
             "p (Holm)": [p_value(p) for p in rows["p_holm"]],
-            "of the seeds alone": seeds,
+            "seeds alone": [f"±{50 * x:.2f}" for x in rows["seeds_high"] - rows["seeds_low"]],
         },
         index=pd.Index([" × ".join(names[x] for x in w) for w in rows.index], name="technique"),
     )

@@ -44,6 +44,13 @@ class Together:
     accuracy: pd.DataFrame
     devices: tuple[str, ...]
 
+    @classmethod
+    def of(cls, study: Study, runs: pd.DataFrame) -> "Together":
+        """From the run table of the study."""
+        final = runs[runs["purpose"] == "final"]
+        devices = final["device"] + " with Keras on " + final["backend"].replace("jax", "JAX")
+        return cls(study, factorial.by_cell(final), tuple(sorted(set(devices))))
+
     @property
     def design(self) -> factorial.Design:
         """Its factors and cells."""
@@ -110,7 +117,7 @@ def technique_files(folder: Path | str) -> list[Path]:
         InputError: there are none, or a file cannot be read.
     """
     folder = Path(folder)
-    files = [p for p in sorted(folder.glob("*.yaml")) if {"variants", "factors"} & {*read_yaml(p)}]
+    files = [path for path in sorted(folder.glob("*.yaml")) if "variants" in read_yaml(path)]
     if not files:
         raise InputError(f"{folder}: no technique files. Call this in the repository's folder.")
     return files
@@ -151,25 +158,22 @@ def read(
         runs=sum(map(len, runs)),
         devices=tuple(sorted(devices)),
         rehearsal=studies != planned or any(study.dataset != "cifar10" for study in studies),
-        together=next(
-            (
-                _together(study.resized(seeds, epochs, dataset), results_dir)
-                for study in known
-                if study.design
-            ),
-            None,
-        ),
+        together=_together(Path(configs_dir), results_dir, (seeds, epochs, dataset)),
         best="\n\n".join(_top(study, results_dir) for study in known if study.ladder),
     )
 
 
-def _together(study: Study, results_dir: Path | str) -> Together | None:
-    """A factorial; None where it is not completely recorded."""
-    runs = study.table(results_dir)
-    if len(runs) < study.planned_runs(results_dir=results_dir):
-        return None
-    machines = runs["device"] + " with Keras on " + runs["backend"].replace("jax", "JAX")
-    return Together(study, factorial.by_cell(runs), tuple(sorted(set(machines))))
+def _together(
+    configs_dir: Path, results_dir: Path | str, size: tuple[int | None, int | None, str | None]
+) -> Together | None:
+    """The factorial of a folder; None where it has none that is completely recorded."""
+    for path in sorted(configs_dir.glob("*.yaml")):
+        if "factors" in read_yaml(path):
+            study = Study.from_yaml(path).resized(*size)
+            runs = study.table(results_dir)
+            if len(runs) == study.planned_runs(results_dir=results_dir):
+                return Together.of(study, runs)
+    return None
 
 
 def _top(ladder: Study, results_dir: Path | str) -> str:

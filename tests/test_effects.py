@@ -116,7 +116,7 @@ def main() -> Design:
 def simulate(main: Design, truth: "pd.Series[float]", cells: float) -> np.ndarray:
     """Accuracies of many studies, shape (STUDIES, cells, seeds): none first, then the fraction."""
     random = np.random.default_rng(20)
-    columns = factorial._columns(main, main.cells(), 2)
+    columns = factorial.effect_columns(main, main.cells(), 2)
     shape = (STUDIES, len(columns), 5)
     by_seed = random.normal(0, 0.004, (STUDIES, 1, 5))
     by_cell = random.normal(0, cells, (*shape[:2], 1)) if cells else 0
@@ -130,7 +130,7 @@ def _scatter(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 def analysed(main: Design, studies: np.ndarray) -> dict[str, np.ndarray]:
     """What the functions say of many studies at once; the first few are given to them, too."""
-    columns = factorial._columns(main, main.fraction(), 2).to_numpy()
+    columns = factorial.effect_columns(main, main.fraction(), 2).to_numpy()
     fraction = studies[:, 1:]
     means = fraction.mean(2)
     count = len(columns)
@@ -148,7 +148,7 @@ def analysed(main: Design, studies: np.ndarray) -> dict[str, np.ndarray]:
     runs_error = np.sqrt(4 * (pure + between) / df_runs / (5 * count))
     f = scale * 5 / (pure / df_pure)
     bottom = studies[:, 0].mean(1)
-    foretold = means.mean(1) + effect @ factorial._columns(main, [NONE], 2).to_numpy()[0]
+    foretold = means.mean(1) + effect @ factorial.effect_columns(main, [NONE], 2).to_numpy()[0]
     leverage = (1 + columns.shape[1]) / count
     top = means[:, main.fraction().index(name_of(main.factors))]
     said = {
@@ -194,7 +194,7 @@ TRUTH = {"A": 0.04, "B": 0.01, "E": 0.02, "F": 0.04, "G": 0.05, "H": 0.03, "EH":
 def test_intervals_hold_the_truth_and_false_positives_are_rare(main: Design, cells: float) -> None:
     truth = pd.Series(TRUTH)
     said = analysed(main, simulate(main, truth, cells))
-    names = factorial._columns(main, [NONE], 2).columns
+    names = factorial.effect_columns(main, [NONE], 2).columns
     true = truth.reindex(names, fill_value=0.0).to_numpy()
     error = said["effect"] - true
     assert 0.93 <= covered(said, error, "half") <= 0.97
