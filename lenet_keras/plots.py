@@ -797,6 +797,7 @@ def staircase(
     ends_of_it = ("none: measured", "all: the sum", "all: measured")
     _name_rows(axes, [ends_of_it[0], *(names[str(x)] for x in steps.index), *ends_of_it[1:]])
     axes.set_xlim(left=start - 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Test accuracy (%)")
     return axes
 
