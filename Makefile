@@ -36,7 +36,7 @@ lab: $(UV) ## open the notebooks in JupyterLab
 	$(UV) run poe lab
 
 links: $(UV) ## write CITATION.cff's address into the notebooks and badges
-	$(UV) run python -m lenet_keras links
+	$(UV) run python -m lenet_study links
 
 lock: $(UV) ## pin the newest versions that pyproject.toml allows in uv.lock
 	$(UV) lock --upgrade

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from speed import EPOCH_FLOP
 
-from lenet_keras import plots
+from lenet_study import plots
 
 HERE = Path(__file__).parent
 BOUND, STACK = "bound: sgemm", "ours, stack of 8"
@@ -22,7 +22,7 @@ TEXT = """# How fast
 What an epoch costs: 45,000 training images and the validation of 5,000, batch size 128, the
 baseline recipe (`configs/baseline.yaml`). Seconds are wall time for one model and one epoch, the
 median over all epochs of a run of `python benchmarks/speed.py` in which the contenders took turns,
-with the quartiles. *Ours* is `lenet_keras`; a *stack* of 8 is eight networks that train side by
+with the quartiles. *Ours* is `lenet_study`; a *stack* of 8 is eight networks that train side by
 side as one Keras model. Written by `python benchmarks/report.py`; do not edit by hand.
 
 The bound is the epoch's multiplications and additions ({gflop:.0f} GFLOP) at the rate that a large

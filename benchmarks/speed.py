@@ -114,18 +114,20 @@ def _fit_seconds(model, *data, **settings) -> list[float]:  # type: ignore[no-un
 
 
 def alone(recipe: Recipe = BASELINE) -> Turn:
-    """Ours: `train`, one model."""
+    """Ours: `train_alone`, one model as a study trains it."""
     from lenet_keras.data import load_data
-    from lenet_keras.training import train
+    from lenet_study.training import train_alone
 
     data = load_data("cifar10", progress=False)
-    return lambda: list(train(recipe, 0, data, score_test=False, verbose=0).history.seconds[1:])
+    return lambda: list(
+        train_alone(recipe, 0, data, score_test=False, verbose=0).history.seconds[1:]
+    )
 
 
 def stacked(members: int, recipe: Recipe = BASELINE) -> Turn:
     """Ours: `train_stack`, several learning rates side by side; seconds a member."""
     from lenet_keras.data import load_data
-    from lenet_keras.training import train_stack
+    from lenet_study.training import train_stack
 
     data = load_data("cifar10", progress=False)
     recipes = [recipe.replace(learning_rate=0.01 * (i + 1)) for i in range(members)]
@@ -295,7 +297,7 @@ def _measure_memory(pipe: Connection, make: Callable[..., Turn], arguments: tupl
 
 def gpu() -> str | None:
     """The name of the GPU that Keras' backend uses, None where it uses none."""
-    from lenet_keras.training import accelerator
+    from lenet_keras.backend import accelerator
 
     return accelerator()
 
@@ -338,8 +340,8 @@ def print_table(seconds: dict[str, list[float]], reference: str) -> None:
 
 def recipes_of_configs() -> dict[str, Recipe]:
     """One recipe for each variant of every technique file, at the middle of its grid."""
-    from lenet_keras.study import Study
-    from lenet_keras.summary import technique_files
+    from lenet_study.study import Study
+    from lenet_study.summary import technique_files
 
     recipes = {}
     for path in technique_files(Path(__file__).parent.parent / "configs"):

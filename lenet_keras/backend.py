@@ -119,4 +119,36 @@ def rounding_settings() -> dict[str, str]:
     return {name: os.environ[name] for name in ROUNDING_VARIABLES if name in os.environ}
 
 
-__all__ = ["instruction_set", "keras", "layers", "onednn", "ops", "rounding_settings", "tf"]
+def accelerator() -> str | None:
+    """The name of the first GPU or TPU that Keras' backend uses, None on a CPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    for device in tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_device_details(device).get("device_name", "GPU")
+    return None
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+__all__ = [
+    "accelerator",
+    "instruction_set",
+    "keras",
+    "layers",
+    "onednn",
+    "ops",
+    "processor",
+    "rounding_settings",
+    "tf",
+]

@@ -151,3 +151,9 @@ def lenet5(recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2]) -> ker
         return keras.Model(inputs, EuclideanRBF(name="output", dtype="float32")(x), name="LeNet-5")
     logits = layers.Dense(CLASSES, dtype="float32", **weights("output", 84))(x)
     return keras.Model(inputs, logits, name="LeNet-5")
+
+
+def kernels(model: keras.Model) -> dict[str, np.ndarray]:
+    """The kernels of a `lenet5` model, by layer name: float32, shaped as Keras shapes them."""
+    found = {name: model.get_layer(name) for name in KERNEL_LAYERS}
+    return {n: np.asarray(layer.kernel) for n, layer in found.items() if layer.trainable_weights}

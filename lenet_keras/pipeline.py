@@ -3,6 +3,7 @@
 Batches stay in pixel values, a quarter of the bytes; the network's first operation normalises them.
 """
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_keras import fused
 from lenet_keras.backend import keras, ops, tf
 from lenet_keras.data import Dataset
 from lenet_keras.recipe import InputError, Recipe
@@ -140,9 +140,19 @@ def normalisation(data: Dataset) -> Callable[[keras.KerasTensor], keras.KerasTen
         flat = ops.cast(ops.reshape(images, (-1, len(mean))), "float32")
         return ops.reshape((flat - mean) * scale, ops.shape(images))
 
-    if fused.available():
-        return tf.function(normalise, jit_compile=True, autograph=False)
     return normalise
+
+
+def normalised(batches: Batches, data: Dataset) -> Batches:
+    """The same batches with `normalisation` applied, for a network that does not do it itself."""
+    pixels = int(np.prod(data.train.images.shape[1:3]))
+    mean, scale = np.tile(data.mean, pixels), np.tile(1.0 / data.deviation, pixels)
+
+    def normalise(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        flat = tf.cast(tf.reshape(images, (-1, len(mean))), tf.float32)
+        return tf.reshape((flat - mean) * scale, tf.shape(images)), labels
+
+    return dataclasses.replace(batches, dataset=batches.dataset.map(normalise).prefetch(4))
 
 
 def views(recipe: Recipe) -> list[tuple[bool, int, int]]:

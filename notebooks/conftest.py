@@ -15,10 +15,10 @@ import nbformat
 import pytest
 
 from lenet_keras.data import UnavailableError, load_data
-from lenet_keras.executors import environment
-from lenet_keras.notebooks import technique
 from lenet_keras.recipe import InputError, read_yaml
-from lenet_keras.study import Study
+from lenet_study.executors import environment
+from lenet_study.notebooks import technique
+from lenet_study.study import Study
 
 NOWHERE = "http://127.0.0.1:9"  # a closed port instead of the network
 
@@ -38,7 +38,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if lacking and has_outputs(item.path):
         pytest.fail(f"results lack {lacking} of its runs: `make study` trains them", pytrace=False)
     if not has_outputs(item.path):
-        pytest.skip("no outputs to compare: `python -m lenet_keras notebooks --in-place`")
+        pytest.skip("no outputs to compare: `python -m lenet_study notebooks --in-place`")
     tags = cell.metadata.get("tags", [])
     if "needs-images" in tags and not cifar10_is_here():
         pytest.skip("needs images: CIFAR-10 is not on this machine")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lenet_keras.recipe import Recipe
-from lenet_keras.records import History, Provenance, Run, Scores
+from lenet_keras.run import History, Provenance, Run, Scores
 
 posix_only = pytest.mark.skipif(
     os.name == "nt", reason="Windows has no SIGKILL, no limit of a file's size, no root"

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from examples import posix_only
 
-from lenet_keras import records
+from lenet_study import records
 
 ROOT = Path(__file__).parent.parent
 TRAIN, EVALUATE = str(ROOT / "train.py"), str(ROOT / "evaluate.py")
-LENET = ("-m", "lenet_keras")
+LENET = ("-m", "lenet_study")
 QUICK = ("--dataset", "digits", "--set", "learning_rate=0.3", "--epochs", "2")
 RUN_FILES = ["curves.png", "model.keras", "run.json"]
 TECHNIQUE = """
@@ -265,7 +265,7 @@ def test_evaluate_refuses_an_edited_record(copy: Path) -> None:
         ("{train} --set epochs", "--set epochs: expected field=value"),
         ("{train} --set dataset=auto", "dataset: found 'auto'"),
         ("{train} missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
-        ("{train} momentum.yaml", "python -m lenet_keras study momentum.yaml"),
+        ("{train} momentum.yaml", "python -m lenet_study study momentum.yaml"),
         ("{train} --dataset cifar", "'cifar' is not one of"),
         ("{train} --data-dir nowhere", "'--data-dir': Path 'nowhere' does not exist"),
         ("{train} --seed -1", "'--seed': -1 is not in the range"),
@@ -331,7 +331,7 @@ def test_an_overwritten_run_survives_what_an_interrupted_call_left(copy: Path) -
 def test_a_slip_is_answered_before_tensorflow_is_imported(tmp_path: Path) -> None:
     program = """
 import sys
-from lenet_keras.cli import main
+from lenet_study.cli import main
 try:
     main(["train", "--set", "optimzer=adam"])
 except SystemExit as end:

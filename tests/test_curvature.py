@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lenet_keras.curvature import MU, gauss_newton_diagonal
 from lenet_keras.data import load_data
 from lenet_keras.lenet_1998 import CONNECTIONS
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.stack import stackable
-from lenet_keras.training import train
+from lenet_study.curvature import MU, gauss_newton_diagonal
+from lenet_study.stack import stackable
+from lenet_study.training import train_alone
 
 OF_1998 = Recipe(activation="scaled_tanh", pooling="trainable", connections="table_1", output="rbf")
 
@@ -119,7 +119,7 @@ def test_training_divides_each_step_by_its_curvature() -> None:
     for sizes in ("gauss_newton", "equal"):
         model = lenet5(recipe, 0)
         before = model.get_weights()
-        train(recipe.replace(step_sizes=sizes), 0, data, model=model, verbose=0)
+        train_alone(recipe.replace(step_sizes=sizes), 0, data, model=model, verbose=0)
         steps[sizes] = [a - b for a, b in zip(model.get_weights(), before, strict=True)]
     fresh = lenet5(recipe, 0)
     images = (data.train.images[:500] - data.mean) / data.deviation
@@ -137,7 +137,7 @@ def test_with_its_own_step_sizes_the_network_of_1998_learns() -> None:
         schedule="lecun_1998",
         step_sizes="gauss_newton",
     )
-    run = train(recipe, 0, load_data("digits"), verbose=0)
+    run = train_alone(recipe, 0, load_data("digits"), verbose=0)
     assert run.validation.accuracy > 0.85
     assert not stackable(recipe)
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from lenet_keras import factorial, stats
-from lenet_keras.factorial import NONE, Design, name_of
 from lenet_keras.recipe import InputError, Recipe
+from lenet_study import factorial, stats
+from lenet_study.factorial import NONE, Design, name_of
 
 STUDIES = 2000
 

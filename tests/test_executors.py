@@ -18,11 +18,12 @@ import pytest
 import yaml
 from examples import calls, posix_only, set_pause, train_quickly, until
 
-from lenet_keras import executors, records
-from lenet_keras.executors import open_executor
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.records import Run
-from lenet_keras.study import Study
+from lenet_keras.run import Run
+from lenet_study import executors, records
+from lenet_study.executors import open_executor
+from lenet_study.runner import run_study
+from lenet_study.study import Study
 
 STUDY: dict[str, Any] = {
     "title": "Optimisation",
@@ -46,7 +47,7 @@ def study(tmp_path: Path) -> Study:
 
 def run(study: Study, folder: Path, executor: str, **arguments: Any) -> pd.DataFrame:
     arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
-    return study.run(folder / "results", executor=executor, **arguments)
+    return run_study(study, folder / "results", executor=executor, **arguments)
 
 
 def running(pid: int) -> bool:
@@ -272,7 +273,7 @@ def test_without_distributed(study: Study, tmp_path: Path, monkeypatch: pytest.M
 
 def test_one_training_at_a_time_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Dask worker with two threads calls twice at once."""
-    from lenet_keras import study, training
+    from lenet_study import runner, training
 
     at_once: list[int] = []
     inside = []
@@ -284,9 +285,9 @@ def test_one_training_at_a_time_in_a_process(monkeypatch: pytest.MonkeyPatch) ->
         inside.remove(recipe)
 
     def train_one(rate: float) -> Sequence[Run]:
-        return study.train_group([Recipe(dataset="digits", learning_rate=rate)], 0, False, None)
+        return runner.train_group([Recipe(dataset="digits", learning_rate=rate)], 0, False, None)
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "train_alone", train)
     with ThreadPoolExecutor(3) as pool:
         wait([pool.submit(train_one, rate) for rate in (0.1, 0.2, 0.3)])
     assert at_once == [1, 1, 1]

@@ -12,10 +12,11 @@ from examples import calls, train_quickly
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_keras.factorial import NONE, Design, name_of
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.records import Run
-from lenet_keras.study import LEARNED, Study, beyond, smoothed
+from lenet_keras.run import Run
+from lenet_study.factorial import NONE, Design, name_of
+from lenet_study.runner import run_study
+from lenet_study.study import LEARNED, Study, beyond, smoothed
 
 FILE = Path(__file__).parent.parent / "configs" / "factorial.yaml"
 
@@ -74,7 +75,9 @@ def trainer(curve: dict[float, float | None]) -> Any:
 
 
 def run(study: Study, folder: Path, curve: dict[float, float | None]) -> Any:
-    return study.run(folder / "results", data_dir=folder, progress=False, trainer=trainer(curve))
+    return run_study(
+        study, folder / "results", data_dir=folder, progress=False, trainer=trainer(curve)
+    )
 
 
 INSIDE: dict[float, float | None] = {0.01: 0.5, 0.03: 0.6, 0.1: 0.5}
@@ -319,7 +322,9 @@ def test_a_grid_that_grows_goes_on_after_an_interruption(study: Study, tmp_path:
         return train(recipes, *arguments)
 
     with pytest.raises(KeyboardInterrupt):
-        study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=interrupted)
+        run_study(
+            study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=interrupted
+        )
     assert len(study.table(tmp_path / "results")) == 5 * 4
     assert len(run(study, tmp_path, curve)) == RUNS + 5 * 2
 
@@ -341,7 +346,7 @@ def test_a_cell_that_learns_at_no_rate_is_named_and_nothing_is_lost(
         return runs
 
     def again() -> None:
-        study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train)
+        run_study(study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train)
 
     with pytest.raises(InputError, match=r"no learning rate trains a \(.*0\.01, 0\.03, 0\.1\)"):
         again()

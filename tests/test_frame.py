@@ -79,7 +79,7 @@ def test_a_machine_that_only_trains_needs_no_notebooks() -> None:
 import sys
 for name in ("IPython", "ipywidgets", "nbclient", "nbconvert", "nbformat", "papermill"):
     sys.modules[name] = None
-from lenet_keras import cli, study
+from lenet_study import cli, runner
 cli.main(["notebooks"])
 """
     answer = subprocess.run(
@@ -93,7 +93,7 @@ cli.main(["notebooks"])
 def test_tensorboard_is_missed_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lenet_keras import cli
+    from lenet_study import cli
 
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     arguments = ["train", "--out", str(tmp_path / "new"), "--tensorboard", str(tmp_path)]
@@ -127,30 +127,55 @@ def test_make_a_service_and_the_readme_call_tasks_that_there_are() -> None:
 
 
 FLOORS = [
-    {"recipe"},
+    {"lenet_keras.recipe", "lenet_keras.backend"},
     {
-        "fused",
-        "scanned",
-        "backend",
-        "data",
-        "records",
-        "lenet_1998",
-        "model",
-        "optimizer",
-        "pipeline",
-        "shards",
+        "lenet_keras.run",
+        "lenet_keras.data",
+        "lenet_keras.lenet_1998",
+        "lenet_keras.model",
+        "lenet_keras.optimizer",
+        "lenet_keras.pipeline",
     },
-    {"stack", "curvature"},
-    {"training", "stats", "plots", "report", "signals", "factorial"},
-    {"study", "executors"},
-    {"notebooks", "summary", "search"},
-    {"cli"},
-    {"__main__"},
+    {"lenet_keras.evaluation"},
+    {"lenet_keras.training"},
+    {
+        "lenet_study.records",
+        "lenet_study.executors",
+        "lenet_study.fused",
+        "lenet_study.scanned",
+        "lenet_study.stack",
+        "lenet_study.shards",
+        "lenet_study.curvature",
+    },
+    {"lenet_study.members", "lenet_study.teachers", "lenet_study.training"},
+    {
+        "lenet_study.stats",
+        "lenet_study.plots",
+        "lenet_study.report",
+        "lenet_study.signals",
+        "lenet_study.factorial",
+    },
+    {"lenet_study.study", "lenet_study.runner"},
+    {
+        "lenet_study.reproduce",
+        "lenet_study.search",
+        "lenet_study.notebooks",
+        "lenet_study.summary",
+    },
+    {"lenet_study.cli"},
+    {"lenet_study.__main__"},
 ]
+PACKAGES = ("lenet_keras", "lenet_study")
+MODULES = {
+    f"{package}.{path.stem}": path
+    for package in PACKAGES
+    for path in (ROOT / package).glob("*.py")
+    if path.stem != "__init__"
+}
 
 
 def imported_rooms(source: str) -> set[str]:
-    """The rooms of lenet_keras that a module's source imports, anywhere in it."""
+    """The packages of ours that a source imports anywhere in it, and their rooms."""
     rooms: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -163,17 +188,21 @@ def imported_rooms(source: str) -> set[str]:
             continue
         for name in names:
             package, _, room = name.partition(".")
-            if package == "lenet_keras" and room:
-                rooms.add(room.partition(".")[0])
-    return rooms & {room for floor in FLOORS for room in floor}
+            if package in PACKAGES:
+                rooms |= {package, f"{package}.{room.partition('.')[0]}"}
+    return rooms & {*PACKAGES, *(room for floor in FLOORS for room in floor)}
+
+
+def test_the_helper_knows_nothing_of_the_machinery() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "lenet_keras").rglob("*.py")}
+    assert len(sources) > 5
+    assert [n for n, text in sources.items() if "lenet_study" in imported_rooms(text)] == []
 
 
 def test_imports_run_down_the_floors() -> None:
     height = {room: level for level, floor in enumerate(FLOORS) for room in floor}
-    modules = {path.stem: path for path in (ROOT / "lenet_keras").glob("*.py")}
-    del modules["__init__"]
-    assert set(modules) <= set(height), "a module that stands on no floor"
-    graph = {room: imported_rooms(path.read_text()) for room, path in modules.items()}
+    assert set(MODULES) == set(height), "a module that stands on no floor"
+    graph = {room: imported_rooms(path.read_text()) - {*PACKAGES} for room, path in MODULES.items()}
     upwards = [
         f"{room} imports {other}"
         for room, others in graph.items()
@@ -189,9 +218,15 @@ def test_imported_rooms_sees_every_way_to_import() -> None:
 import lenet_keras.data as data
 from lenet_keras import recipe, __version__
 def late():
-    from lenet_keras.study import Study
+    from lenet_study.study import Study
 """
-    assert imported_rooms(source) == {"data", "recipe", "study"}
+    rooms = {"lenet_keras.data", "lenet_keras.recipe", "lenet_study.study"}
+    assert imported_rooms(source) == {*PACKAGES, *rooms}
+
+
+def test_every_module_says_in_its_first_line_what_it_is_for() -> None:
+    files = [*MODULES.values(), *(ROOT / package / "__init__.py" for package in PACKAGES)]
+    assert [path.name for path in files if not path.read_text().startswith('"""')] == []
 
 
 # A path below somebody's own folder; not a part of an address or of a longer relative path.
@@ -233,18 +268,18 @@ def readme_commands() -> list[str]:
     )
     lines = (line for block in blocks for line in block.splitlines())
     commands = (line.removeprefix("uv run ") for line in lines)
-    return [c for c in commands if re.match(r"python (train\.py|evaluate\.py|-m lenet_keras)", c)]
+    return [c for c in commands if re.match(r"python (train\.py|evaluate\.py|-m lenet_study)", c)]
 
 
 def test_the_commands_of_the_readme_have_the_options_it_names() -> None:
-    from lenet_keras import cli
+    from lenet_study import cli
 
     commands = readme_commands()
     assert len(commands) >= 4
     for line in commands:
         program, *arguments = shlex.split(line.removeprefix("python "), comments=True)
         if program == "-m":
-            arguments.remove("lenet_keras")
+            arguments.remove("lenet_study")
         else:
             arguments.insert(0, program.removesuffix(".py"))
         name, command, rest = cli.main.resolve_command(click.Context(cli.main), arguments)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lenet_keras import fused
 from lenet_keras.backend import keras, tf
+from lenet_study import fused
 
 pytestmark = pytest.mark.skipif(not fused.available(), reason="no XLA for this processor")
 

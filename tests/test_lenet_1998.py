@@ -9,8 +9,8 @@ from lenet_keras.lenet_1998 import CODES, CONNECTIONS, NO_CLASS, MaximumAPosteri
 from lenet_keras.model import lenet5
 from lenet_keras.optimizer import schedule_shape
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.stack import stackable
 from lenet_keras.training import train
+from lenet_study.stack import stackable
 
 RECIPE = Recipe(activation="scaled_tanh", pooling="trainable", connections="table_1", output="rbf")
 

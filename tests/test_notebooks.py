@@ -15,9 +15,10 @@ import yaml
 from examples import make_run, train_quickly
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lenet_keras import notebooks, records
 from lenet_keras.recipe import InputError, read_yaml
-from lenet_keras.study import Study
+from lenet_study import notebooks, records
+from lenet_study.runner import run_study
+from lenet_study.study import Study
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -29,7 +30,7 @@ PARAMETERS = {
     "figures_dir": "../figures",
     "executor": "local",
 }
-LENET = ("-m", "lenet_keras")
+LENET = ("-m", "lenet_study")
 REHEARSAL = ("-p", "dataset", "digits", "-p", "epochs", "1", "-p", "seeds", "2")
 
 
@@ -358,7 +359,7 @@ def guarded(tmp_path: Path) -> Path:
     (tmp_path / "configs").mkdir()
     shutil.copy(ROOT / "configs" / "normalization.yaml", tmp_path / "configs")
     study = Study.from_yaml(tmp_path / "configs" / "normalization.yaml")
-    study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
+    run_study(study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
     answer = call(tmp_path, *LENET, "notebooks", "--in-place", "--quiet")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return tmp_path
@@ -511,7 +512,7 @@ def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(tmp_
     copy_project(tmp_path)
     (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
     study = Study.from_yaml(tmp_path / "configs" / "momentum.yaml")
-    study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
+    run_study(study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
     answer = call(tmp_path, *LENET, "report")
     assert answer.returncode == 0, answer.stderr
     assert "results filled in" in answer.stdout

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lenet_keras.executors import open_executor
 from lenet_keras.recipe import Recipe
-from lenet_keras.stats import paired_difference
-from lenet_keras.study import train_group
+from lenet_study.executors import open_executor
+from lenet_study.runner import train_group
+from lenet_study.stats import paired_difference
 
 STUDIES, SEEDS = 40, 5
 RECIPE = Recipe(

@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 
-from lenet_keras import plots, stats
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.records import History, Provenance, Run, Scores
+from lenet_keras.run import History, Provenance, Run, Scores
+from lenet_study import plots, stats
 
 THREE = ["sgd", "momentum", "adam"]
 SIXTEEN = [
@@ -628,5 +628,5 @@ def test_what_cannot_be_drawn_is_said(draw: Callable[[], Any], message: str) -> 
 
 
 def test_importing_touches_no_display() -> None:
-    program = "import sys, lenet_keras.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    program = "import sys, lenet_study.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

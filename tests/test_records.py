@@ -18,9 +18,10 @@ from examples import make_run, posix_only
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lenet_keras import records
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.records import History, Location, Provenance, Run, Scores
+from lenet_keras.run import History, Provenance, Run, Scores
+from lenet_study import records
+from lenet_study.records import Location
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 recipes = st.builds(

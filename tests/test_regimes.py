@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_plain_keras(regime: dict[str, str], tmp_path: 
 def test_the_command_line_trains_and_reproduces(regime: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "rates.yaml").write_text(yaml.safe_dump(STUDY))
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
-    command = ("-m", "lenet_keras")
+    command = ("-m", "lenet_study")
     run(*command, "study", "rates.yaml", "--quiet", regime=regime, folder=tmp_path)
     assert len(list((tmp_path / "results/rates").rglob("seed-*.json"))) == 2 * 2 + 2 * 2
     again = run(*command, "reproduce", "--sample", "1", regime=regime, folder=tmp_path)

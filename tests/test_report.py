@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lenet_keras import report, stats
+from lenet_study import report, stats
 
 
 def runs() -> pd.DataFrame:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.stack import group_for_stacking
+from lenet_study.stack import group_for_stacking
 
 PROGRAM = """
 import itertools
@@ -18,8 +18,8 @@ import numpy as np
 
 from lenet_keras.data import load_data
 from lenet_keras.recipe import Recipe
-from lenet_keras.stack import Stack, by_patches
-from lenet_keras.training import train_stack
+from lenet_study.stack import Stack, by_patches
+from lenet_study.training import train_stack
 
 digits = load_data("digits")
 base = Recipe(dataset="digits", epochs=2, batch_size=100, kernel_initializer="glorot_uniform")

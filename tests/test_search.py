@@ -10,12 +10,12 @@ import pytest
 import yaml
 from examples import calls, train_quickly
 
-from lenet_keras import study as study_room
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, read_recipe
-from lenet_keras.search import Search
-from lenet_keras.study import Study
+from lenet_study import runner
+from lenet_study.search import Search
+from lenet_study.study import Study
 
 ROOT = Path(__file__).parent.parent
 CONTENT: dict[str, Any] = {
@@ -98,7 +98,7 @@ def test_the_search_never_touches_the_test_arrays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unreadable = dataclasses.replace(load_data("digits"), test=None)
-    monkeypatch.setattr(study_room, "_dataset", lambda *_: unreadable)
+    monkeypatch.setattr(runner, "_dataset", lambda *_: unreadable)
     trials = search_in(tmp_path, stages=CONTENT["stages"][:1]).run(
         tmp_path / "results", progress=False
     )
@@ -108,10 +108,10 @@ def test_the_search_never_touches_the_test_arrays(
 
 def test_a_final_run_would_touch_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unreadable = dataclasses.replace(load_data("digits"), test=None)
-    monkeypatch.setattr(study_room, "_dataset", lambda *_: unreadable)
+    monkeypatch.setattr(runner, "_dataset", lambda *_: unreadable)
     recipe = search_in(tmp_path).candidates()[0]
     with pytest.raises(AttributeError):
-        study_room.train_group([recipe], 0, True, None)
+        runner.train_group([recipe], 0, True, None)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lenet_keras import shards
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import Recipe
-from lenet_keras.shards import ShardedNetwork, shard_count
-from lenet_keras.stack import Stack
-from lenet_keras.training import train, train_stack
+from lenet_study import shards
+from lenet_study.shards import ShardedNetwork, shard_count
+from lenet_study.stack import Stack
+from lenet_study.training import train_alone, train_stack
 
 DIGITS = load_data("digits")
 BASE = Recipe(
@@ -58,10 +58,10 @@ def test_shards_give_the_same_weights_and_the_same_history(
     recipe = BASE.replace(**changes)
     monkeypatch.setattr(shards, "PARALLEL_SHARDS", 1)
     model = lenet5(recipe, 3)
-    run, whole = train(recipe, 3, DIGITS, model=model, verbose=0), model.get_weights()
+    run, whole = train_alone(recipe, 3, DIGITS, model=model, verbose=0), model.get_weights()
     monkeypatch.setattr(shards, "PARALLEL_SHARDS", 3)
     model, stack = lenet5(recipe, 3), Stack([recipe, recipe.replace(learning_rate=0.01)], 3)
-    lone = train(recipe, 3, DIGITS, model=model, verbose=0)
+    lone = train_alone(recipe, 3, DIGITS, model=model, verbose=0)
     member, _ = train_stack(stack.recipes, 3, DIGITS, stack=stack, verbose=0)
     assert stack.shards == 3
     for split, weights in ((lone, model.get_weights()), (member, stack.member(0).get_weights())):
@@ -90,7 +90,7 @@ def test_a_network_that_no_stack_carries_trains_the_same_in_shards(
     losses = []
     for threads in (1, 3):
         monkeypatch.setattr(shards, "PARALLEL_SHARDS", threads)
-        run = train(BASE.replace(pooling="trainable"), 0, DIGITS, verbose=0)
+        run = train_alone(BASE.replace(pooling="trainable"), 0, DIGITS, verbose=0)
         losses.append(run.history.loss)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
@@ -98,5 +98,5 @@ def test_a_network_that_no_stack_carries_trains_the_same_in_shards(
 def test_dropout_in_shards_repeats_to_the_last_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "PARALLEL_SHARDS", 3)
     recipe = BASE.replace(dropout=0.5)
-    first, again = (train(recipe, 0, DIGITS, verbose=0) for _ in range(2))
+    first, again = (train_alone(recipe, 0, DIGITS, verbose=0) for _ in range(2))
     assert first.history.loss == again.history.loss

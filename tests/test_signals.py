@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_keras import records
 from lenet_keras.data import Dataset, load_data
 from lenet_keras.model import lenet5
 from lenet_keras.pipeline import normalisation, training_batches
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.signals import LAYERS, measure, step_0, trained_c1
+from lenet_study import records
+from lenet_study.signals import LAYERS, measure, step_0, trained_c1
 
 DIGITS = Recipe(dataset="digits", epochs=1)
 

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenet_keras.backend import tf
+from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, load_data
 from lenet_keras.model import lenet5, loss
 from lenet_keras.optimizer import optimizer
 from lenet_keras.pipeline import normalisation, training_batches
 from lenet_keras.recipe import Activation, InputError, Recipe
-from lenet_keras.stack import Stack, group_for_stacking, grouped_convolution, one_by_one
-from lenet_keras.training import train, train_stack
+from lenet_keras.training import train
+from lenet_study.shards import shardable
+from lenet_study.stack import Stack, carried, group_for_stacking, grouped_convolution, one_by_one
+from lenet_study.training import train_alone, train_stack
 
 DIGITS = load_data("digits")
 # One epoch is 20 steps.
@@ -145,7 +147,7 @@ def test_stacked_runs_are_recorded_like_lone_ones():
     base = BASE.replace(activation="relu", epochs=2)
     recipes = [base.replace(learning_rate=r) for r in (0.05, 1e30)]
     run, diverged = train_stack(recipes, 0, DIGITS, verbose=0)
-    lone = train(recipes[0], 0, DIGITS, verbose=0)
+    lone = train_alone(recipes[0], 0, DIGITS, verbose=0)
     assert run.history.loss == pytest.approx(lone.history.loss, rel=1e-5)
     assert run.history.accuracy == pytest.approx(lone.history.accuracy, abs=2e-3)
     assert run.history.learning_rate == pytest.approx(lone.history.learning_rate)
@@ -193,6 +195,45 @@ def test_grouping_keeps_every_recipe_once_and_mixes_nothing(kinds, size):
 def test_recipes_that_cannot_stand_side_by_side_are_refused_by_name():
     with pytest.raises(InputError, match="optimizer"):
         Stack([BASE, BASE.replace(optimizer="adam")], 0)
+
+
+class WithSilence(Recipe):
+    """A recipe with a field of which stacks and shards know nothing."""
+
+    silent: bool = False
+
+
+class Silent(keras.layers.AveragePooling2D):
+    """S2 gives 0 as long as `silent` is set, as a new field of the network would."""
+
+    silent = False
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Pooled; in S2 perhaps 0."""
+        return super().call(images) * (0.0 if self.name == "S2" and self.silent else 1.0)
+
+
+def test_a_field_that_no_stack_knows_is_honoured_in_plain_keras(monkeypatch):
+    monkeypatch.setattr(keras.layers, "AveragePooling2D", Silent)
+    fields = BASE.changes()
+    quiet, loud = WithSilence(**fields, silent=True), WithSilence(**fields)
+    assert carried(loud)
+    assert not carried(quiet)
+    assert not shardable(quiet)
+    others = [quiet.model_copy(update={"learning_rate": rate}) for rate in (0.01, 0.02)]
+    assert [len(group) for group in group_for_stacking([quiet, *others])] == [1, 1, 1]
+    assert [len(group) for group in group_for_stacking([loud, loud])] == [2]
+    with pytest.raises(InputError, match="cannot train side by side"):
+        Stack([quiet], 0)
+
+    heard = train_alone(loud, 0, DIGITS, verbose=0)
+    monkeypatch.setattr(Silent, "silent", True)
+    plain, alone = (way(quiet, 0, DIGITS, verbose=0) for way in (train, train_alone))
+    assert alone.history.loss == plain.history.loss
+    assert alone.test == plain.test
+    assert alone.history.loss[0] > heard.history.loss[0] + 0.1
+    # What follows a silent S2 never sees the image: nothing is learnt.
+    assert alone.test.accuracy < 0.2 < heard.test.accuracy
 
 
 def test_teachers_teach_one_kind_of_network():

@@ -26,10 +26,12 @@ from examples import (
     until,
 )
 
-from lenet_keras import records
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.records import Run
-from lenet_keras.study import Study, compare, reproduce
+from lenet_keras.run import Run
+from lenet_study import records
+from lenet_study.reproduce import compare, reproduce
+from lenet_study.runner import run_study
+from lenet_study.study import Study
 
 CONFIGS = sorted(
     path
@@ -69,7 +71,7 @@ def study(tmp_path: Path) -> Study:
 def run_quickly(study: Study, folder: Path, **arguments: Any) -> pd.DataFrame:
     """The study trained by `train_quickly`, its records in `folder`/results."""
     arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
-    return study.run(folder / "results", **arguments)
+    return run_study(study, folder / "results", **arguments)
 
 
 def files(folder: Path) -> list[str]:
@@ -429,9 +431,9 @@ def test_a_finished_study_is_read_from_a_read_only_folder(study: Study, tmp_path
         if root:  # whom no file mode stops
             os.seteuid(65534)
         try:
-            assert len(study.run(results, progress=False)) == RUNS
+            assert len(run_study(study, results, progress=False)) == RUNS
             with pytest.raises(InputError, match="Permission denied"):
-                study.run(results, seeds=3, progress=False)
+                run_study(study, results, seeds=3, progress=False)
         finally:
             if root:
                 os.seteuid(0)
@@ -592,7 +594,7 @@ REAL = {
 
 def test_the_digits_for_real(tmp_path: Path) -> None:
     study = Study.from_yaml(study_file(tmp_path, **REAL))
-    table = study.run(tmp_path / "results", progress=False)
+    table = run_study(study, tmp_path / "results", progress=False)
     assert len(table) == 2 * 2 + 2 * 2
     assert (table["stack_size"] > 1).all()
     final = [records.read(p) for p in records.find(tmp_path / "results", purpose="final")]
@@ -608,8 +610,9 @@ def test_twenty_kills_of_a_real_study_change_nothing(tmp_path: Path) -> None:
     optimizers = ("adagrad", "rmsprop", "adam", "adamw", "nadam", "lion")
     variants = {"sgd": {}, **{name: {"optimizer": name} for name in optimizers}}
     study = Study.from_yaml(study_file(tmp_path, **{**REAL, "variants": variants, "seeds": 6}))
-    command = "import sys; from lenet_keras.study import Study; "
-    command += "Study.from_yaml(sys.argv[1]).run(sys.argv[2], progress=False)"
+    command = "import sys; from lenet_study.runner import run_study; "
+    command += "from lenet_study.study import Study; "
+    command += "run_study(Study.from_yaml(sys.argv[1]), sys.argv[2], progress=False)"
     arguments = [sys.executable, "-c", command, str(tmp_path / "optimization.yaml")]
     start = time.monotonic()
     subprocess.run([*arguments, str(tmp_path / "whole")], check=True)

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from examples import make_run, train_quickly
 
-from lenet_keras import records, summary
 from lenet_keras.recipe import InputError
-from lenet_keras.study import Study
+from lenet_study import records, summary
+from lenet_study.runner import run_study
+from lenet_study.study import Study
 
 ROOT = Path(__file__).parent.parent
 MARKED = f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n"
@@ -180,7 +181,9 @@ def test_a_folder_without_techniques_is_explained(tmp_path: Path) -> None:
 
 def test_planned_runs_are_as_many_as_a_study_trains(tmp_path: Path) -> None:
     study = write_technique(tmp_path, "one", {"plain": {}, "other": {"l2": 0.1}})
-    runs = study.run(tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
+    runs = run_study(
+        study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly
+    )
     assert study.planned_runs() == len(runs)
 
 
@@ -226,7 +229,7 @@ def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> Non
 def test_the_results_in_the_readme_are_those_of_the_records() -> None:
     section = summary.readme_section(summary.read(ROOT / "configs", ROOT / "results"))
     assert summary.recorded_section(ROOT / "README.md") == section, (
-        "stale: python -m lenet_keras report"
+        "stale: python -m lenet_study report"
     )
 
 
@@ -241,4 +244,4 @@ def test_the_committed_figures_are_those_of_the_records(tmp_path: Path) -> None:
         if not (ROOT / "figures" / path.name).exists()
         or (ROOT / "figures" / path.name).read_bytes() != path.read_bytes()
     ]
-    assert stale == [], "stale: python -m lenet_keras report"
+    assert stale == [], "stale: python -m lenet_study report"

@@ -11,9 +11,12 @@ from scipy.special import softmax
 
 from lenet_keras.backend import keras
 from lenet_keras.data import load_data
+from lenet_keras.evaluation import predict, score
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.training import member_logits, predict, score, teach, train, train_stack
+from lenet_keras.training import train
+from lenet_study.teachers import teach
+from lenet_study.training import train_alone, train_stack
 
 DIGITS = load_data("digits")
 QUICK = Recipe(
@@ -24,6 +27,8 @@ QUICK = Recipe(
     batch_size=32,
     epochs=12,
 )
+# In plain Keras, and as studies do it.
+BOTH = pytest.mark.parametrize("train", [train, train_alone], ids=["plain", "study"])
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +52,9 @@ def test_shuffled_labels_teach_nothing():
     assert run.validation.accuracy < 0.2
 
 
-def test_the_same_seed_gives_the_same_history_to_the_last_digit(trained):
-    run, _ = trained
-    again = train(QUICK, 1, DIGITS, verbose=0)
+@BOTH
+def test_the_same_seed_gives_the_same_history_to_the_last_digit(train):
+    run, again = (train(QUICK.replace(epochs=3), 1, DIGITS, verbose=0) for _ in range(2))
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
         assert getattr(again.history, name) == getattr(run.history, name)
     assert again.test == run.test
@@ -71,14 +76,16 @@ def test_the_run_is_what_its_model_does(trained):
     assert run.provenance.dataset_fingerprint == DIGITS.fingerprint
 
 
-def test_tuning_never_reads_the_test_set():
+@BOTH
+def test_tuning_never_reads_the_test_set(train):
     unreadable = dataclasses.replace(DIGITS, test=None)
     run = train(QUICK.replace(epochs=1), 0, unreadable, score_test=False, verbose=0)
     assert run.test is None
     assert run.confusion_matrix is None
 
 
-def test_a_diverging_run_ends_early_and_is_recorded_as_diverged(capfd):
+@BOTH
+def test_a_diverging_run_ends_early_and_is_recorded_as_diverged(capfd, train):
     run = train(QUICK.replace(learning_rate=1e30, activation="relu"), 0, DIGITS, verbose=1)
     assert run.status == "diverged"
     assert len(run.history.loss) == 1
@@ -89,7 +96,8 @@ def test_a_diverging_run_ends_early_and_is_recorded_as_diverged(capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_the_loss_is_scaled_where_half_precision_would_lose_small_gradients(monkeypatch):
+@BOTH
+def test_the_loss_is_scaled_where_half_precision_would_lose_small_gradients(monkeypatch, train):
     scaled = []
     scale = keras.optimizers.LossScaleOptimizer.scale_loss
     monkeypatch.setattr(
@@ -102,7 +110,8 @@ def test_the_loss_is_scaled_where_half_precision_would_lose_small_gradients(monk
     assert run.status == "completed"
 
 
-def test_an_epochs_learning_rate_is_that_of_its_last_step():
+@BOTH
+def test_an_epochs_learning_rate_is_that_of_its_last_step(train):
     recipes = [QUICK.replace(schedule=name, epochs=4) for name in ("step", "constant")]
     alone = train(recipes[0], 0, DIGITS, score_test=False, verbose=0)
     beside, constant = train_stack(recipes, 0, DIGITS, score_test=False, verbose=0)
@@ -111,7 +120,8 @@ def test_an_epochs_learning_rate_is_that_of_its_last_step():
     assert constant.history.learning_rate == pytest.approx([0.05] * 4)
 
 
-def test_early_stopping_goes_back_to_the_best_epoch():
+@BOTH
+def test_early_stopping_goes_back_to_the_best_epoch(train):
     recipe = QUICK.replace(learning_rate=0.3, early_stopping=1, epochs=30)
     run = train(recipe, 0, DIGITS, verbose=0)
     assert run.status == "stopped_early"
@@ -120,7 +130,8 @@ def test_early_stopping_goes_back_to_the_best_epoch():
     assert run.validation.loss == pytest.approx(min(losses))
 
 
-def test_what_is_validated_and_kept_is_the_average_of_the_weights():
+@BOTH
+def test_what_is_validated_and_kept_is_the_average_of_the_weights(train):
     recipe = QUICK.replace(ema_momentum=0.95, epochs=3)
     model = lenet5(recipe, seed=1)
     run = train(recipe, 1, DIGITS, model=model, verbose=0)
@@ -132,7 +143,8 @@ def test_what_is_validated_and_kept_is_the_average_of_the_weights():
     assert score(predict(model, DIGITS.test, DIGITS), DIGITS.test.labels) == run.test
 
 
-def test_with_flips_the_mirrored_test_images_are_scored_too():
+@BOTH
+def test_with_flips_the_mirrored_test_images_are_scored_too(train):
     recipe = QUICK.replace(augmentation="flip", epochs=2)
     model = lenet5(recipe, seed=1)
     run = train(recipe, 1, DIGITS, model=model, verbose=0)
@@ -149,6 +161,22 @@ def test_with_flips_the_mirrored_test_images_are_scored_too():
 TAUGHT = QUICK.replace(teachers=3, teacher_epochs=3, augmentation="shift", shift_pixels=1, epochs=2)
 
 
+def test_plain_keras_and_a_study_give_the_same_run():
+    for fields in ({}, {"augmentation": ("flip", "mixup")}, {"pooling": "trainable"}):
+        recipe = QUICK.replace(epochs=2, batch_size=64, **fields)
+        plain, alone = (way(recipe, 2, DIGITS, verbose=0) for way in (train, train_alone))
+        assert plain.history.loss == pytest.approx(alone.history.loss, rel=1e-4)
+        assert plain.test.loss == pytest.approx(alone.test.loss, rel=1e-3)
+        assert plain.history.learning_rate == alone.history.learning_rate
+        assert plain.provenance.batches_digest == alone.provenance.batches_digest
+
+
+@pytest.mark.parametrize("fields", [{"teachers": 2}, {"step_sizes": "gauss_newton"}])
+def test_plain_keras_refuses_what_it_does_not_have_and_says_who_does(fields):
+    with pytest.raises(InputError, match=f"{next(iter(fields))}.*lenet_study.training.train_alone"):
+        train(QUICK.replace(momentum=0.0, **fields), 0, DIGITS, verbose=0)
+
+
 def test_teachers_know_the_training_images_and_never_see_the_test_set():
     taught = teach(TAUGHT, 4, dataclasses.replace(DIGITS, test=None), verbose=0)
     assert taught.shape == (len(DIGITS.train.labels), 9, 10)
@@ -158,9 +186,9 @@ def test_teachers_know_the_training_images_and_never_see_the_test_set():
 
 
 def test_a_run_with_teachers_repeats_to_the_last_digit_alone_and_in_a_stack():
-    run, again = (train(TAUGHT, 4, DIGITS, verbose=0) for _ in range(2))
+    run, again = (train_alone(TAUGHT, 4, DIGITS, verbose=0) for _ in range(2))
     assert run.history.loss == again.history.loss
-    plain = train(
+    plain = train_alone(
         QUICK.replace(augmentation="shift", shift_pixels=1, epochs=2), 4, DIGITS, verbose=0
     )
     assert run.history.loss != plain.history.loss
@@ -190,7 +218,8 @@ def test_schedules_go_from_and_to_where_they_should(schedule, first, highest, la
     assert factors[-1] == pytest.approx(last, abs=1e-3)
 
 
-def test_tensorboard_logs_are_written(tmp_path):
+@BOTH
+def test_tensorboard_logs_are_written(tmp_path, train):
     train(QUICK.replace(epochs=1), 0, DIGITS, verbose=0, tensorboard=tmp_path)
     assert list(tmp_path.rglob("events.out.tfevents.*"))
 
@@ -204,12 +233,8 @@ def test_the_progress_bar_shows_loss_accuracy_and_time_left(capfd):
     assert "<00:00" in shown
 
 
-def test_logits_of_one_network_and_of_a_stack_have_one_form():
-    assert member_logits(np.zeros((7, 10))).shape == (1, 7, 10)
-    assert member_logits(np.zeros((7, 3, 10))).shape == (3, 7, 10)
-
-
-def test_data_of_another_name_is_refused():
+@BOTH
+def test_data_of_another_name_is_refused(train):
     with pytest.raises(InputError, match=r"cifar10.*digits"):
         train(QUICK.replace(dataset="cifar10"), 0, DIGITS, verbose=0)
 
@@ -218,12 +243,14 @@ def test_keras_on_jax_trains_alone_and_in_a_stack():
     program = """
 from lenet_keras.data import load_data
 from lenet_keras.recipe import Recipe
-from lenet_keras.training import train, train_stack
+from lenet_keras.training import train
+from lenet_study.training import train_alone, train_stack
 digits = load_data("digits")
 recipe = Recipe(dataset="digits", epochs=1, kernel_initializer="glorot_uniform", momentum=0.9)
-run = train(recipe, 0, digits, verbose=0)
+run, alone = (way(recipe, 0, digits, verbose=0) for way in (train, train_alone))
 member, _ = train_stack([recipe, recipe.replace(learning_rate=0.01)], 0, digits, verbose=0)
-print(run.provenance.backend, run.validation.accuracy, abs(run.test.loss - member.test.loss))
+difference = max(abs(one.test.loss - member.test.loss) for one in (run, alone))
+print(run.provenance.backend, run.validation.accuracy, difference)
 """
     result = subprocess.run(
         [sys.executable, "-c", program],

@@ -26,9 +26,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from lenet_keras import stats
 from lenet_keras.recipe import InputError, nearest
-from lenet_keras.records import Run
+from lenet_keras.run import Run
+from lenet_study import stats
 
 # Okabe & Ito (2008), "Color Universal Design", in an order that keeps neighbours apart. Their
 # yellow cannot be read on white; Tol's wine (SRON technical note EPS/TN/09-002) stands in for it.

@@ -1,4 +1,4 @@
-"""What the runs say, and how surely: intervals, paired differences, convergence, calibration.
+"""What the runs say, and how surely: intervals, paired differences, convergence.
 
 Arrays or tidy tables in, plain numbers or tables out. A run table has one row a run, an epoch table
 one row a run and epoch; the functions that take them look at one study at a time, so that the
@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 from scipy import stats as scipy_stats
 
 from lenet_keras.recipe import InputError, nearest
@@ -331,64 +330,6 @@ def median_epochs_to(epochs: pd.DataFrame, target: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def expected_calibration_error(
-    probabilities: ArrayLike, labels: ArrayLike, bins: int = 15
-) -> float:
-    """How far confidence and accuracy lie apart, on average over bins of equal width.
-
-    The sum over bins of (share of images in the bin) · |accuracy - mean confidence|, confidence
-    being the largest probability of an image. Bins are closed on the right.
-    Source: Guo et al. (2017), "On calibration of modern neural networks", section 2, equation 3.
-
-    Args:
-        probabilities: shape (n, classes), rows that sum to 1 (softmax of the logits).
-        labels: int, shape (n,), 0 to classes - 1.
-        bins: their number over 0 to 1.
-
-    Returns:
-        0 (calibrated) to 1; NaN where a probability is not a number.
-
-    Raises:
-        InputError: shapes or labels that do not fit, or rows that are no probabilities.
-    """
-    shares, truth = _classified(probabilities, labels)
-    if np.isnan(shares).any():
-        return np.nan
-    if shares.min() < 0 or not np.allclose(shares.sum(axis=1), 1, atol=1e-2):
-        raise InputError(
-            "a calibration error needs probabilities: no row below 0 and each summing to 1. "
-            "Logits go through a softmax first."
-        )
-    if bins < 1:
-        raise InputError(f"bins: found {bins}; allowed: 1 or more.")
-    confidence = shares.max(axis=1).astype(np.float64)
-    correct = shares.argmax(axis=1) == truth
-    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
-    members = np.searchsorted(inner_edges, confidence, side="left")
-    # |B| · |accuracy - mean confidence| of a bin is the |sum of (correct - confidence)| over it.
-    excess = np.bincount(members, weights=correct - confidence, minlength=bins)
-    return min(1.0, float(np.abs(excess).sum() / truth.size))
-
-
-def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
-    """The mean cross-entropy of the true classes, in nats.
-
-    Args:
-        logits: shape (n, classes), of any finite size: nothing overflows.
-        labels: int, shape (n,), 0 to classes - 1.
-
-    Returns:
-        0 or more; NaN or infinite where a logit is not finite.
-
-    Raises:
-        InputError: shapes or labels that do not fit.
-    """
-    scores, truth = _classified(logits, labels)
-    with np.errstate(invalid="ignore"):  # logits that are not finite: the answer says so
-        log_probabilities = special.log_softmax(scores.astype(np.float64), axis=1)
-    return float(-np.mean(log_probabilities[np.arange(truth.size), truth]))
-
-
 def learning_rate_curve(tuning_runs: pd.DataFrame) -> pd.DataFrame:
     """Validation accuracy over the learning rate, for every variant.
 
@@ -533,23 +474,6 @@ def _sample(values: ArrayLike) -> FloatArray:
             f"an interval needs at least 2 seeds; found {sample.size}. Run more seeds."
         )
     return np.where(np.isfinite(sample), sample, np.nan)
-
-
-def _classified(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floating], NDArray]:
-    """Scores (n, classes) and labels (n,) as arrays that fit each other."""
-    score, label = np.asarray(scores), np.asarray(labels)
-    if score.ndim != 2 or score.size == 0 or label.shape != score.shape[:1]:
-        raise InputError(
-            "expected scores of shape (n, classes) and labels of shape (n,); found "
-            f"{score.shape} and {label.shape}."
-        )
-    if not np.issubdtype(label.dtype, np.integer):
-        raise InputError(f"labels: expected whole numbers, found {label.dtype}.")
-    if label.min() < 0 or label.max() >= score.shape[1]:
-        raise InputError(
-            f"labels: found {label.min()} to {label.max()}; allowed: 0 to {score.shape[1] - 1}."
-        )
-    return score, label
 
 
 def _listed(names: object) -> str:

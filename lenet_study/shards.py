@@ -11,8 +11,17 @@ from collections.abc import Callable
 from lenet_keras import PARALLEL_SHARDS
 from lenet_keras.backend import keras, ops, tf
 from lenet_keras.recipe import Recipe
+from lenet_study.stack import COMMON_FIELDS, MEMBER_FIELDS
 
+# What a network may have beside a stack's fields, and each image still count by itself.
+LONE_FIELDS = frozenset({"connections", "output", "step_sizes", "dtype_policy"})
 SMALLEST_SHARD = 32  # images; below, what is done once a part costs more than waiting
+
+
+def shardable(recipe: Recipe) -> bool:
+    """Whether the recipe's network is known to be the same in parts of a batch; it is split only
+    then, and but for batch normalisation."""
+    return recipe.changes().keys() <= MEMBER_FIELDS | COMMON_FIELDS | LONE_FIELDS
 
 
 def shard_count(recipe: Recipe) -> int:

@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats as scipy_stats
 
-from lenet_keras import factorial, plots, report, stats
 from lenet_keras.recipe import InputError, read_yaml
-from lenet_keras.report import at_edge, listed, p_value, percent, points, signed
-from lenet_keras.study import Study
+from lenet_study import factorial, plots, report, stats
+from lenet_study.report import at_edge, listed, p_value, percent, points, signed
+from lenet_study.study import Study
 
 TARGETS = (0.5, 0.55)  # validation accuracies
 CONVERGENCE = TARGETS[-1]  # the one that figures and sentences speak of

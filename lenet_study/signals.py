@@ -64,9 +64,8 @@ def measure(recipe: Recipe, seed: int, data: "Dataset") -> pd.DataFrame:
         InputError: the recipe is for another dataset.
     """
     from lenet_keras.backend import keras  # here: who only reads records needs no TensorFlow
-    from lenet_keras.model import lenet5, loss
+    from lenet_keras.model import kernels, lenet5, loss
     from lenet_keras.pipeline import normalisation, training_batches
-    from lenet_keras.training import kernels
 
     model = lenet5(recipe, seed)
     pixels, labels = next(
@@ -169,11 +168,11 @@ def trained_c1(
     """
 
     def values(data: "Dataset") -> Values:
-        from lenet_keras.model import lenet5
-        from lenet_keras.training import kernels, train
+        from lenet_keras.model import kernels, lenet5
+        from lenet_study.training import train_alone
 
         model = lenet5(recipe, seed)
-        train(recipe, seed, data, model=model, score_test=False, verbose=0)
+        train_alone(recipe, seed, data, model=model, score_test=False, verbose=0)
         return {"kernel": _rounded(kernels(model)["C1"].ravel(), digits=5)}
 
     path = Path(folder) / "signals" / "C1" / f"{name}-{recipe.key}.json"

@@ -9,8 +9,10 @@ layer. It is measured on 500 training images before each pass and kept through i
 import numpy as np
 
 from lenet_keras.backend import keras, layers, ops, tf
+from lenet_keras.data import Dataset
 from lenet_keras.lenet_1998 import TrainablePooling2D
 from lenet_keras.model import lenet5
+from lenet_keras.pipeline import normalisation
 from lenet_keras.recipe import Recipe
 
 IMAGES = 500  # section III.B
@@ -78,3 +80,23 @@ def _along_inputs(
     if isinstance(layer, layers.AveragePooling2D):  # four weights of 1/4
         curvature = curvature / 4.0
     return tape.gradient(y, x, output_gradients=curvature)
+
+
+class MeasureCurvature(keras.callbacks.Callback):
+    """Before each epoch, gives every weight its step size; the optimizer is a `MeasuredSGD`."""
+
+    def __init__(self, network: keras.Model, recipe: Recipe, data: Dataset) -> None:
+        """`network` is the `lenet5` of the recipe that trains, `data` its dataset."""
+        super().__init__()
+        self.network, self.recipe = network, recipe
+        self.images = np.asarray(normalisation(data)(data.train.images[:IMAGES]))
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Make the optimizer's factors."""
+        self.model.optimizer.build(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Measure, and set the factors."""
+        measured = gauss_newton_diagonal(self.network, self.recipe, self.images)
+        for factor, curvature in zip(self.model.optimizer.factors, measured, strict=True):
+            factor.assign(1.0 / (MU + curvature))

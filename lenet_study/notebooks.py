@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from lenet_keras.executors import environment
 from lenet_keras.recipe import InputError, nearest
+from lenet_study.executors import environment
 
 try:
     import nbclient.exceptions

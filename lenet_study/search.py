@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
-from lenet_keras import records
-from lenet_keras.executors import open_executor
 from lenet_keras.recipe import DatasetName, InputError, Recipe, make_recipe, read_yaml
-from lenet_keras.study import Planned, ProgressLine, Trainer, alone_in, train_group, train_missing
+from lenet_study import records
+from lenet_study.executors import open_executor
+from lenet_study.runner import ProgressLine, Trainer, alone_in, train_group, train_missing
+from lenet_study.study import Planned
 
 Count = Annotated[StrictInt, Field(ge=1)]
 MOST_DRAWS = 100  # for each recipe, until the space counts as too small
@@ -136,7 +137,7 @@ class Search(_Frozen):
     ) -> pd.DataFrame:
         """Train what the records lack, stage after stage, and give the table of all trials.
 
-        Arguments and errors are those of `Study.run`; so is what an interruption costs.
+        Arguments and errors are those of `run_study`; so is what an interruption costs.
 
         Returns:
             See `table`.

@@ -29,8 +29,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import stats as scipy_stats
 
-from lenet_keras import stats
 from lenet_keras.recipe import InputError, Recipe, nearest
+from lenet_study import stats
 
 NONE = "none"  # the cell without any of the techniques
 ENTRIES = ("factors", "generators", "overrides", "also")  # of a technique file, for a design

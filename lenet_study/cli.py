@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lenet_keras.data import Dataset
-    from lenet_keras.records import Run, Scores
-    from lenet_keras.study import Study
-    from lenet_keras.summary import Overview
+    from lenet_keras.run import Run, Scores
+    from lenet_study.study import Study
+    from lenet_study.summary import Overview
 
 MODEL, RECORD, CURVES, CONFUSION = "model.keras", "run.json", "curves.png", "confusion.png"
 BASELINE = Path("configs/baseline.yaml")
@@ -158,12 +158,14 @@ def train(
         out = Path("runs") / f"{config.stem if config else 'baseline'}-{recipe.key}-seed-{seed}"
         _refuse_if_taken(out, overwrite, tensorboard)
 
-    from lenet_keras import model, records, training
+    from lenet_keras import model, training
+    from lenet_study import records
 
+    fit = training.train
+    if training.beyond_keras(recipe):
+        from lenet_study.training import train_alone as fit
     network = model.lenet5(recipe, seed)
-    run = training.train(
-        recipe, seed, data, model=network, verbose=0 if quiet else 1, tensorboard=tensorboard
-    )
+    run = fit(recipe, seed, data, model=network, verbose=0 if quiet else 1, tensorboard=tensorboard)
     try:
         with _whole_folder(out, overwrite) as folder:
             network.save(folder / MODEL)
@@ -202,8 +204,8 @@ def evaluate(run_dir: Path, as_json: bool, data_dir: Path | None) -> None:
                 f"{MODEL} and {RECORD}."
             )
 
-    from lenet_keras import records
     from lenet_keras.data import load_data
+    from lenet_study import records
 
     run = records.read(run_dir / RECORD)
     data = load_data(run.recipe.dataset, data_dir, progress=not as_json)
@@ -214,11 +216,12 @@ def evaluate(run_dir: Path, as_json: bool, data_dir: Path | None) -> None:
             "its scores cannot be compared. Train it again with this version."
         )
 
-    from lenet_keras import training
+    from lenet_keras import evaluation
 
-    logits = training.predict(_read_model(run_dir / MODEL, len(data.class_names)), data.test, data)
-    scores = training.score(logits, data.test.labels)
-    matrix = training.confusion(logits, data.test.labels, len(data.class_names))
+    network = _read_model(run_dir / MODEL, len(data.class_names))
+    logits = evaluation.predict(network, data.test, data)
+    scores = evaluation.score(logits, data.test.labels)
+    matrix = evaluation.confusion(logits, data.test.labels, len(data.class_names))
     classes = _class_table(matrix, data.class_names)
     _draw_confusion(matrix, run, run_dir / CONFUSION)
 
@@ -281,7 +284,8 @@ def study(
     quiet: bool,
 ) -> None:
     """Train what the records lack of the technique in FILE, and compare its variants."""
-    from lenet_keras.study import Study
+    from lenet_study.runner import run_study
+    from lenet_study.study import Study
 
     chosen = [name.strip() for name in variants.split(",")] if variants else None
     plan = Study.from_yaml(file).resized(seeds, epochs, None if dataset == "auto" else dataset)
@@ -289,8 +293,8 @@ def study(
         plan = plan.resized(dataset=_data("auto", data_dir, quiet).name)
     else:
         click.echo(f"Dataset: {plan.dataset}")
-    runs = plan.run(
-        results, executor=executor, data_dir=data_dir, variants=chosen, progress=not quiet
+    runs = run_study(
+        plan, results, executor=executor, data_dir=data_dir, variants=chosen, progress=not quiet
     )
     click.echo(f"{plan.title}: {plan.question}\n")
     click.echo(_comparison(runs[runs["purpose"] == "final"], plan.baseline).to_string(index=False))
@@ -320,7 +324,7 @@ def search(file: Path, executor: str, results: Path, data_dir: Path | None, quie
     """Look for the best recipe in the space of FILE, on validation images, and print it."""
     import yaml
 
-    from lenet_keras.search import Search
+    from lenet_study.search import Search
 
     plan = Search.from_yaml(file)
     click.echo(f"Dataset: {plan.dataset}")
@@ -348,7 +352,7 @@ def list_records(
     results: Path,
 ) -> None:
     """List the recorded runs, or write them as a CSV file."""
-    from lenet_keras import records
+    from lenet_study import records
 
     runs = records.table(results, purpose=purpose)
     for column, name in (("study", study_name), ("variant", variant)):
@@ -396,9 +400,9 @@ def reproduce(
     quiet: bool,
 ) -> None:
     """Train recorded runs again and compare; exit code 1 if a result has changed."""
-    from lenet_keras import study
+    from lenet_study import reproduce as again
 
-    compared = study.reproduce(
+    compared = again.reproduce(
         results, sample, seed, study_name, data_dir=data_dir, progress=not quiet
     )
     for comparison in compared:
@@ -448,7 +452,7 @@ def run_notebooks(
     quiet: bool,
 ) -> None:
     """Execute the notebooks, the summary last; exit code 1 if one of them failed."""
-    from lenet_keras import notebooks
+    from lenet_study import notebooks
 
     if in_place and pairs:
         raise InputError("--in-place: stores what the notebooks say as they are, without -p.")
@@ -471,7 +475,7 @@ def run_notebooks(
 @_results
 def report(results: Path) -> None:
     """Draw the figures and fill in the README's results, from the records of the study."""
-    from lenet_keras import summary
+    from lenet_study import summary
 
     overview = summary.read(TECHNIQUES, results)
     click.echo(summary.scope(overview))
@@ -481,7 +485,7 @@ def report(results: Path) -> None:
 @main.command(cls=_Command, stopped="The same command begins again.")
 def links() -> None:
     """Write CITATION.cff's repository-code into notebooks and badges; none: take them out."""
-    from lenet_keras import notebooks
+    from lenet_study import notebooks
 
     chosen = notebooks.find(NOTEBOOKS)
     address = notebooks.repository(CITATION)
@@ -530,8 +534,9 @@ def everything(
     was lacking, some of them are trained again and compared. Another size than the technique
     files', or other data, is a rehearsal: all that it writes is under runs/rehearsal.
     """
-    from lenet_keras import notebooks, summary
-    from lenet_keras.study import Study, reproduce
+    from lenet_study import notebooks, summary
+    from lenet_study.reproduce import reproduce
+    from lenet_study.study import Study
 
     data = _data(dataset, data_dir, quiet)
     planned = [Study.from_yaml(file) for file in summary.technique_files(TECHNIQUES)]
@@ -589,7 +594,7 @@ def _recipe(
     if config and "variants" in read_yaml(config):
         raise InputError(
             f"{config}: describes several variants. Train them with: "
-            f"python -m lenet_keras study {config}"
+            f"python -m lenet_study study {config}"
         )
     options = [f"epochs={epochs}"] if epochs else []
     if dataset and dataset != "auto":
@@ -621,8 +626,10 @@ def _train_lacking(
     plan: "Study", results: Path, executor: str, data_dir: Path | None, quiet: bool
 ) -> int:
     """Train what the records lack of one study, say so, and give the number of runs."""
+    from lenet_study.runner import run_study
+
     before = len(plan.table(results))
-    runs = plan.run(results, executor=executor, data_dir=data_dir, progress=not quiet)
+    runs = run_study(plan, results, executor=executor, data_dir=data_dir, progress=not quiet)
     click.echo(f"{plan.title}: {len(runs)} runs, {len(runs) - before} of them trained now")
     return len(runs) - before
 
@@ -633,7 +640,7 @@ def _data_at(data_dir: Path | None) -> Iterator[None]:
     if data_dir is None:
         yield
         return
-    from lenet_keras.executors import environment
+    from lenet_study.executors import environment
 
     with environment(LENET_DATA=str(data_dir.resolve())):
         yield
@@ -643,7 +650,7 @@ def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
     """Write the summary's figures, and the README's results where one is given."""
     import matplotlib
 
-    from lenet_keras import summary
+    from lenet_study import summary
 
     matplotlib.use("Agg")  # a window is of no use here, and there may be no screen
     for path in summary.write_figures(overview, figures):
@@ -733,7 +740,7 @@ def _draw_curves(run: "Run", path: Path) -> None:
     """The curves of one run as a PNG."""
     import matplotlib
 
-    from lenet_keras import plots
+    from lenet_study import plots
 
     matplotlib.use("Agg")  # a window is of no use here, and there may be no screen
     plots.use_style()
@@ -745,7 +752,7 @@ def _draw_confusion(matrix: tuple[tuple[int, ...], ...], run: "Run", path: Path)
     """The confusion matrix as a PNG that appears whole."""
     import matplotlib
 
-    from lenet_keras import plots
+    from lenet_study import plots
 
     matplotlib.use("Agg")
     plots.use_style()
@@ -806,7 +813,7 @@ def _comparison(runs: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from lenet_keras import stats
+    from lenet_study import stats
 
     groups = {str(name): group for name, group in runs.groupby("variant", observed=True)}
     if baseline in groups:

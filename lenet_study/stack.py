@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from lenet_keras import fused, scanned
 from lenet_keras.backend import keras, onednn, ops, tf
 from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
 from lenet_keras.optimizer import Schedule, averaging, optimizer_class
 from lenet_keras.recipe import InputError, Recipe
+from lenet_study import fused, scanned
 
-# What members of one stack may differ in; all else must be equal.
+# What members of one stack may differ in.
 MEMBER_FIELDS = frozenset(
     {
         "activation",
@@ -37,6 +37,30 @@ MEMBER_FIELDS = frozenset(
         "schedule",
     }
 )
+# What a stack honours and its members have in common. A recipe in which any other field is set
+# trains alone.
+COMMON_FIELDS = frozenset(
+    {
+        "dataset",
+        "augmentation",
+        "shift_pixels",
+        "cutout_size",
+        "mixup_alpha",
+        "normalization",
+        "teachers",
+        "teacher_epochs",
+        "teacher_learning_rate",
+        "teacher_weight_decay",
+        "teacher_share",
+        "optimizer",
+        "nesterov",
+        "ema_momentum",
+        "batch_size",
+        "epochs",
+        "early_stopping",
+    }
+)
+NORMALIZATIONS = frozenset({"none", "batch", "layer", "group"})
 POOLS: dict[str, Callable] = {
     "average": functools.partial(ops.average_pool, pool_size=(2, 2), strides=(2, 2)),
     "max": functools.partial(ops.max_pool, pool_size=(2, 2), strides=(2, 2)),
@@ -59,16 +83,11 @@ def _shared(recipe: Recipe) -> tuple:
 
 
 def carried(recipe: Recipe) -> bool:
-    """Whether a stack, be it of one member, can carry the recipe.
-
-    Half precision would round a stack's sums otherwise than a lone network's, and what is of 1998
-    is not written for several members.
-    """
+    """Whether a stack, be it of one member, honours all that the recipe sets."""
     return (
-        recipe.dtype_policy == "float32"
+        recipe.changes().keys() <= MEMBER_FIELDS | COMMON_FIELDS
         and recipe.pooling in POOLS
-        and (recipe.connections, recipe.output) == ("full", "softmax")
-        and recipe.step_sizes == "equal"
+        and recipe.normalization in NORMALIZATIONS
     )
 
 
@@ -147,8 +166,8 @@ class Stack(keras.Model):
         if differing or not able:
             raise InputError(
                 "these recipes cannot train side by side: they differ in "
-                f"{', '.join(sorted(differing)) or 'nothing'}, or stop early, or use half "
-                "precision, or are of 1998."
+                f"{', '.join(sorted(differing)) or 'nothing'}, or stop early, or set what a stack "
+                "does not have."
             )
         self.recipes, self.seed = tuple(recipes), seed
         self.members = len(recipes)

@@ -1,7 +1,7 @@
-"""A technique's grid: what is missing, who trains it, and the tidy table.
+"""A technique file and its plan: which runs there are, and their tidy table.
 
     study = Study.from_yaml(Path("configs/optimization.yaml"))
-    runs = study.run(Path("results"), executor="processes:2")
+    runs = study.table(Path("results"))
 
 A study first trains every variant at every learning rate of its grid with seeds of their own, never
 looking at the test set, and then trains each variant at its best rate with the paired seeds
@@ -11,24 +11,15 @@ Where the file asks for it, a grid whose best rate is at its edge grows until it
 chosen between the grid's rates, and the variants are the cells of a design (see `factorial.py`).
 """
 
-import contextlib
-import functools
-import itertools
 import math
-import random
 import textwrap
-import threading
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -39,23 +30,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from tqdm.auto import tqdm
 
-from lenet_keras import available_threads, records
-from lenet_keras.executors import Slots, environment, open_executor
-from lenet_keras.factorial import ENTRIES, Design, expanded
 from lenet_keras.recipe import DatasetName, InputError, Recipe, make_recipe, nearest, read_yaml
-from lenet_keras.records import History, Location, Purpose, Run
+from lenet_keras.run import Run
+from lenet_study import records
+from lenet_study.factorial import ENTRIES, Design, expanded
+from lenet_study.records import Location, Purpose
 
-if TYPE_CHECKING:
-    from lenet_keras.data import Dataset
-
-# Trains recipes side by side: recipes, seed, whether to score the test set, the data's folder.
-Trainer = Callable[[Sequence[Recipe], int, bool, Path | str | None], list[Run]]
 AT_THE_TOP = ("dataset", "epochs", "seeds")  # one value for all variants
 OF_A_VARIANT = ("learning_rates", "epochs", "year")  # what is no field of its recipe
-NEW_WORKERS_SECONDS = 5.0  # how often a growing cluster is asked for its size
-BETWEEN_SEEDS = 0.05  # of 100 recorded pairs of seeds, 99 differ less in validation accuracy
 AGAIN = "-again"  # the ending of a variant that is trained twice, the second time
 LEARNED = 0.15  # of validation images right: with ten classes, chance has 0.1
 MOST_ADDED = 4  # rates to a grid, so that one that no rate suits comes to an end
@@ -290,7 +273,7 @@ class Study(_Frozen):
     def _tuned(self, variant: str, grid: Grid, results_dir: Path | str) -> dict[float, float]:
         """Validation accuracy at the end of tuning by learning rate, mean over the tuning seeds;
         minus infinity where a run diverged. Nothing unless all of the grid is recorded."""
-        planned = self._tuning_runs([variant], {variant: grid})
+        planned = self.tuning_runs([variant], {variant: grid})
         runs = [run.read(results_dir) for run in planned if run.exists(results_dir)]
         if len(runs) < len(planned):
             return {}
@@ -325,95 +308,6 @@ class Study(_Frozen):
         fields |= {"dataset": self.dataset, "learning_rate": learning_rate}
         fields |= {"epochs": epochs} if epochs else {}
         return make_recipe(fields, where=f"variants.{variant} over the base")
-
-    def run(
-        self,
-        results_dir: Path | str,
-        seeds: int | None = None,
-        epochs: int | None = None,
-        dataset: str | None = None,
-        *,
-        executor: str = "local",
-        data_dir: Path | str | None = None,
-        variants: Sequence[str] | None = None,
-        progress: bool = True,
-        trainer: Trainer | None = None,
-    ) -> pd.DataFrame:
-        """Train what the records lack and give the study's table.
-
-        Every run is recorded as soon as it is done, so whatever ends this call early loses the
-        runs in flight and no other; the next call goes on.
-
-        Args:
-            results_dir: folder of the records; made if missing.
-            seeds, epochs, dataset: see `resized`.
-            executor: see `open_executor`.
-            data_dir: where the dataset lies; see `load_data`.
-            variants: only these are trained and tabled; all without it.
-            progress: whether a progress line is drawn.
-            trainer: what trains a group of recipes, `train_group` without it; a function that
-                worker processes can import.
-
-        Returns:
-            Run table, see `table`.
-
-        Raises:
-            InputError: a value that is not allowed, a record that cannot be trusted, a folder that
-                cannot be written, another study writing in it, or workers that are gone.
-        """
-        study = self.resized(seeds, epochs, dataset)
-        names = study._chosen(variants)
-        results_dir = Path(results_dir)
-        folder = results_dir / study.name
-        grids = study._grids(names, results_dir)
-        tuning, planned = study._tuning_runs(names, grids), study.planned_runs(names, results_dir)
-        recorded = study._recorded(results_dir, names)
-        if len(recorded) < planned:
-            with (
-                alone_in(folder),
-                open_executor(executor) as (pool, slots),
-                ProgressLine(
-                    study.name,
-                    runs=planned,
-                    epochs=len(tuning) * study.tuning.epochs
-                    + study.seeds
-                    * sum(
-                        study.recipe(name, 1.0).epochs
-                        for name in [*names, *study._trained_twice(names)]
-                    ),
-                    recorded=recorded,
-                    shown=progress,
-                ) as line,
-            ):
-                train = functools.partial(
-                    train_missing, results_dir, trainer or train_group, data_dir, pool, slots, line
-                )
-                train(tuning)
-                while (grown := study._grids(names, results_dir)) != grids:
-                    added = [r for r in study._tuning_runs(names, grown) if r not in set(tuning)]
-                    line.grow(len(added), len(added) * study.tuning.epochs)
-                    tuning, grids = [*tuning, *added], grown
-                    train(added)
-                train(study._final_runs(study.learning_rates(results_dir, names)))
-        elif records.leftovers(folder):
-            # Complete, and perhaps read-only or at work elsewhere: to tidy up is no duty then.
-            with contextlib.suppress(InputError), alone_in(folder):
-                pass
-        study._refuse_what_learns_nothing(results_dir, names)
-        return study.table(results_dir, variants=variants)
-
-    def _refuse_what_learns_nothing(self, results_dir: Path, names: Sequence[str]) -> None:
-        learned = self.learning_rates(results_dir, names)
-        if without := [name for name in names if name not in learned]:
-            tried = "; ".join(
-                f"{name} ({', '.join(f'{rate:g}' for rate in self.grid(name, results_dir))})"
-                for name in without
-            )
-            raise InputError(
-                f"{self.name}: no learning rate trains {tried}: every run diverged or stayed at "
-                "chance. All other runs are recorded; give what is named here another grid in the "
-                "technique file, or leave it out."
-            )
 
     def edges(self, results_dir: Path | str) -> list[str]:
         """A sentence for each variant whose grid grew, of where its best rate now stands.
@@ -450,7 +344,7 @@ class Study(_Frozen):
             InputError: a record that cannot be trusted.
         """
         chosen = {}
-        for variant in self._chosen(variants):
+        for variant in self.chosen(variants):
             grid = self.grid(variant, results_dir)
             if len(grid) == 1:
                 chosen[variant] = grid[0]
@@ -481,7 +375,7 @@ class Study(_Frozen):
             InputError: a record that cannot be trusted.
         """
         study = self.resized(seeds, epochs, dataset)
-        paths = [run.path(results_dir) for run in study._recorded(results_dir, variants)]
+        paths = [run.path(results_dir) for run in study.recorded(results_dir, variants)]
         return study._in_order(records.table_of(paths))
 
     def epoch_table(
@@ -495,22 +389,22 @@ class Study(_Frozen):
     ) -> pd.DataFrame:
         """The epoch table (see `records.epoch_table`) of the same runs as `table`."""
         study = self.resized(seeds, epochs, dataset)
-        paths = [run.path(results_dir) for run in study._recorded(results_dir, variants)]
+        paths = [run.path(results_dir) for run in study.recorded(results_dir, variants)]
         return study._in_order(records.epoch_table_of(paths))
 
-    def _recorded(self, results_dir: Path | str, variants: Sequence[str] | None) -> list["Planned"]:
+    def recorded(self, results_dir: Path | str, variants: Sequence[str] | None) -> list["Planned"]:
+        """Those of the study's runs that have a record; of all variants where none is named."""
         rates = self.learning_rates(results_dir, variants)
-        names = self._chosen(variants)
-        planned = self._final_runs(rates) + self._tuning_runs(
-            names, self._grids(names, results_dir)
-        )
+        names = self.chosen(variants)
+        planned = self.final_runs(rates) + self.tuning_runs(names, self.grids(names, results_dir))
         return [run for run in planned if run.exists(results_dir)]
 
     def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
-        order = [*self.variants, *self._trained_twice(self.variants).values()]
+        order = [*self.variants, *self.trained_twice(self.variants).values()]
         return table.assign(variant=pd.Categorical(table["variant"], order))
 
-    def _chosen(self, variants: Sequence[str] | None) -> list[str]:
+    def chosen(self, variants: Sequence[str] | None) -> list[str]:
+        """The variants of these names, or all, in the technique file's order."""
         for name in variants or ():
             if name not in self.variants:
                 raise InputError(
@@ -525,22 +419,23 @@ class Study(_Frozen):
 
         Grids that grow do so as the records in `results_dir` ask for; without it they stay.
         """
-        names = self._chosen(variants)
-        finals = len(names) + len(self._trained_twice(names))
-        return len(self._tuning_runs(names, self._grids(names, results_dir))) + finals * self.seeds
+        names = self.chosen(variants)
+        finals = len(names) + len(self.trained_twice(names))
+        return len(self.tuning_runs(names, self.grids(names, results_dir))) + finals * self.seeds
 
-    def _grids(self, variants: Iterable[str], results_dir: Path | str | None) -> dict[str, Grid]:
+    def grids(self, variants: Iterable[str], results_dir: Path | str | None) -> dict[str, Grid]:
+        """The grid of each of the variants."""
         return {variant: self.grid(variant, results_dir) for variant in variants}
 
-    def _trained_twice(self, variants: Iterable[str]) -> dict[str, str]:
+    def trained_twice(self, variants: Iterable[str]) -> dict[str, str]:
         """What those of the variants that train twice are called the second time."""
         return {name: f"{name}{AGAIN}" for name in variants if name in self.twice}
 
-    def _tuning_runs(
+    def tuning_runs(
         self, variants: Sequence[str], grids: Mapping[str, Grid] | None = None
     ) -> list["Planned"]:
         """The tuning runs over these grids; over those of the technique file without."""
-        grids = self._grids(variants, None) if grids is None else grids
+        grids = self.grids(variants, None) if grids is None else grids
         # Rungs of a ladder that differ in epochs alone are tuned once, under the first one's name.
         first: dict[Recipe, str] = {}
         for variant in self.variants if self.ladder else variants:
@@ -556,9 +451,10 @@ class Study(_Frozen):
         ]
         return list(dict.fromkeys(planned))
 
-    def _final_runs(self, learning_rates: Mapping[str, float]) -> list["Planned"]:
+    def final_runs(self, learning_rates: Mapping[str, float]) -> list["Planned"]:
+        """The final runs of these variants, each at its learning rate."""
         recipes = {name: self.recipe(name, rate) for name, rate in learning_rates.items()}
-        again = self._trained_twice(learning_rates)
+        again = self.trained_twice(learning_rates)
         return [
             Planned(self.name, "final", variant, recipe, seed)
             for variant, recipe in recipes.items()
@@ -650,358 +546,3 @@ class Planned:
     def read(self, results_dir: Path | str) -> Run:
         """Its record."""
         return records.read(self.path(results_dir))
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Recipes that train side by side with one seed."""
-
-    recipes: tuple[Recipe, ...]
-    seed: int
-    score_test: bool
-    wanted: Mapping[Recipe, Path]  # where to record; a stack may have members recorded before
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """The right to write in a study's folder, where nobody else does for so long.
-
-    Raises:
-        InputError: another study has it, or the folder cannot be written.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{folder}: another study is writing here. Wait until it ends, or choose another "
-            "results folder and copy the records together later."
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}). Nothing was trained. Make it "
-            "writable or choose another results folder."
-        ) from None
-    try:
-        records.remove_leftovers(folder)
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows keeps a file that is open
-            (folder / ".lock").unlink()
-        lock.release()
-
-
-class ProgressLine:
-    """One line over a whole study: runs done, running and left, and the time left.
-
-    The bar counts epochs, as tuning runs are shorter than final ones.
-    """
-
-    def __init__(
-        self, study: str, runs: int, epochs: int, recorded: Sequence[Planned], shown: bool
-    ) -> None:
-        """`runs` and `epochs` are those of the whole study, `recorded` what is there already."""
-        self.study, self.runs, self.done = study, runs, len(recorded)
-        self.bar = tqdm(
-            desc=f"{study}: {runs} runs",
-            total=epochs,
-            initial=sum(run.recipe.epochs for run in recorded),
-            disable=not shown,
-            smoothing=0,  # stacks end all at once: only the mean speed says something
-            bar_format="{desc} |{bar}| {percentage:3.0f} % [{elapsed}, {remaining} to go]",
-        )
-
-    def __enter__(self) -> "ProgressLine":
-        """The line itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the line as it stands."""
-        self.bar.close()
-
-    def finished(self, recipe: Recipe) -> None:
-        """A run of this recipe has just been recorded."""
-        self.done += 1
-        self.bar.update(recipe.epochs)
-
-    def grow(self, runs: int, epochs: int) -> None:
-        """The study has so many more runs than were known, of so many epochs together."""
-        self.runs += runs
-        self.bar.total = (self.bar.total or 0) + epochs
-
-    def show(self, jobs: Collection[_Job]) -> None:
-        """Draw the line while these jobs run."""
-        running = sum(len(job.wanted) for job in jobs)
-        left = self.runs - self.done - running
-        self.bar.set_description_str(
-            f"{self.study}: {self.done} runs done, {running} running, {left} left"
-        )
-
-
-def train_missing(
-    results_dir: Path,
-    trainer: Trainer,
-    data_dir: Path | str | None,
-    pool: Executor,
-    slots: Slots,
-    line: ProgressLine,
-    planned: Sequence[Planned],
-) -> None:
-    """Train and record those of the planned runs that have no record."""
-    waiting = deque(_jobs(planned, results_dir))
-    running: dict[Future[list[Run]], _Job] = {}
-    while waiting or running:
-        while waiting and len(running) < slots():
-            job = waiting.popleft()
-            line.show([*running.values(), job])
-            call = (job.recipes, job.seed, job.score_test, data_dir)
-            running[pool.submit(trainer, *call)] = job
-        wait(running, timeout=NEW_WORKERS_SECONDS, return_when=FIRST_COMPLETED)
-        # What succeeded is recorded before an error ends everything.
-        for future in sorted((future for future in running if future.done()), key=_failed):
-            job = running.pop(future)
-            for recipe, run in zip(job.recipes, future.result(), strict=True):
-                if recipe in job.wanted:
-                    with contextlib.suppress(records.RecordExistsError):  # copied here meanwhile
-                        records.write(run, job.wanted[recipe])
-                    line.finished(recipe)
-            del future  # when a worker is lost, Dask trains again whatever somebody still refers to
-        line.show(running.values())
-
-
-def _failed(future: Future[list[Run]]) -> bool:
-    return future.cancelled() or future.exception() is not None
-
-
-def _jobs(planned: Sequence[Planned], results_dir: Path) -> list[_Job]:
-    """What is to be trained for the runs that have no record, seed by seed."""
-    jobs = []
-    rounds = itertools.product(dict.fromkeys(run.seed for run in planned), (False, True))
-    for seed, again in rounds:
-        paired = [run for run in planned if (run.seed, run.again) == (seed, again)]
-        missing = {
-            run.recipe: run.path(results_dir) for run in paired if not run.exists(results_dir)
-        }
-        if not missing:
-            continue
-        recorded = [run.read(results_dir) for run in paired if run.recipe not in missing]
-        jobs += [
-            _Job(
-                recipes=tuple(group),
-                seed=seed,
-                score_test=paired[0].purpose == "final",
-                wanted={recipe: missing[recipe] for recipe in group if recipe in missing},
-            )
-            for group in _groups([run.recipe for run in paired], missing, recorded)
-        ]
-    return jobs
-
-
-def _groups(
-    planned: Sequence[Recipe], missing: Collection[Recipe], recorded: Sequence[Run]
-) -> list[Sequence[Recipe]]:
-    """Which missing recipes train side by side, so that an interruption changes no digit.
-
-    A stack that was interrupted between two of its records trains again as it was. Groups that the
-    plan gives and that miss every member train as planned; whatever else is missing, as after a
-    variant was added, is grouped by itself.
-    """
-    from lenet_keras.stack import group_for_stacking  # brings TensorFlow: seconds, for readers too
-
-    left = set(missing)
-    interrupted = dict.fromkeys(run.provenance.stack for run in recorded)
-    groups: list[Sequence[Recipe]] = []
-    for stack in interrupted:
-        if left.intersection(stack):
-            groups.append(stack)
-            left.difference_update(stack)
-    for group in group_for_stacking(planned):
-        if left.issuperset(group):
-            groups.append(group)
-            left.difference_update(group)
-    return groups + group_for_stacking([recipe for recipe in planned if recipe in left])
-
-
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def train_group(
-    recipes: Sequence[Recipe], seed: int, score_test: bool, data_dir: Path | str | None
-) -> list[Run]:
-    """Train recipes side by side, or a single one by itself, in whatever process this runs.
-
-    The dataset is loaded once a process.
-
-    Args:
-        recipes: of one dataset, from one group of `group_for_stacking`.
-        seed: of all of them.
-        score_test: whether the test set is evaluated.
-        data_dir: see `load_data`.
-
-    Returns:
-        A run for each recipe, in order.
-    """
-    from lenet_keras.backend import keras  # here, not above, for the reason given in `_groups`
-    from lenet_keras.training import train, train_stack
-
-    # A Dask worker with several threads calls several at once; Keras' random state is one.
-    with _ONE_AT_A_TIME:
-        keras.utils.clear_session()  # else each training leaves some 10 MB behind
-        data = _dataset(recipes[0].dataset, data_dir)
-        if len(recipes) == 1:
-            return [train(recipes[0], seed, data, score_test=score_test, verbose=0)]
-        return train_stack(recipes, seed, data, score_test=score_test, verbose=0)
-
-
-@functools.lru_cache(maxsize=1)
-def _dataset(name: str, data_dir: Path | str | None) -> "Dataset":
-    from lenet_keras.data import load_data
-
-    return load_data(name, data_dir)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A recorded run beside the same run trained again."""
-
-    path: Path
-    same_machine: bool  # the record names this machine's kind
-    held: bool
-    rule: str  # by which it held or did not
-    what: str  # the first value that did not hold, else the last that was compared
-    recorded: float | str | None
-    retrained: float | str | None
-
-    def __str__(self) -> str:
-        """One line with both numbers."""
-        return (
-            f"{self.path}: {'reproduced' if self.held else 'NOT reproduced'} {self.rule}; "
-            f"{self.what}: recorded {self.recorded!r}, retrained {self.retrained!r}"
-        )
-
-
-def reproduce(
-    results_dir: Path | str,
-    sample: int = 3,
-    seed: int = 0,
-    study: str | None = None,
-    *,
-    data_dir: Path | str | None = None,
-    progress: bool = True,
-    trainer: Trainer | None = None,
-) -> list[Comparison]:
-    """Train recorded runs again and compare their histories; records are only read.
-
-    On the machine kind that the record names (device, instruction set, oneDNN, threads, backend,
-    versions, settings) every epoch must come out to the last digit. On another, or where an older
-    record does not say all of it, the first epoch should be within 1e-6. But processors
-    round some functions otherwise (1 / square root, with which normalisation and some optimizers
-    divide), and a step multiplies what it finds of that: there, the run must end as near to the
-    record as another seed would, within 0.05 of its validation accuracy. Times are not compared.
-    A run that was trained in a stack is trained in the same stack, and with as many threads.
-
-    Args:
-        results_dir: folder of the records.
-        sample: how many records to draw; all of them if there are fewer.
-        seed: of the drawing.
-        study: draw from this study's records only.
-        data_dir: see `load_data`.
-        progress: whether a progress bar is drawn.
-        trainer: what trains a group of recipes, `train_group` without it.
-
-    Raises:
-        InputError: no record to draw from, or one that cannot be trusted.
-    """
-    if sample < 1:
-        raise InputError(f"sample: found {sample}; at least one record is needed.")
-    paths = records.find(Path(results_dir), study)
-    if not paths:
-        raise InputError(f"{results_dir}: no record{f' of {study}' if study else ''} to reproduce.")
-    drawn = sorted(random.Random(seed).sample(paths, min(sample, len(paths))))
-    comparisons = []
-    for path in tqdm(drawn, desc="reproduce", unit="run", disable=not progress):
-        recorded = records.read(path)
-        group = recorded.provenance.stack or (recorded.recipe,)
-        again = _train_with_threads(
-            recorded.provenance.threads,
-            functools.partial(
-                trainer or train_group, group, recorded.seed, recorded.test is not None, data_dir
-            ),
-        )
-        comparisons.append(compare(path, recorded, again[group.index(recorded.recipe)]))
-    return comparisons
-
-
-def _train_with_threads(threads: int, train: Callable[[], list[Run]]) -> list[Run]:
-    """Train with as many threads as the record had, which decide in what order sums are rounded.
-
-    TensorFlow fixes their number when it starts; any other number needs a process of its own.
-    """
-    if threads == available_threads():
-        return train()
-    with environment(LENET_THREADS=str(threads)), open_executor("processes:1") as (pool, _):
-        try:
-            return pool.submit(train).result()
-        except BrokenProcessPool:
-            raise InputError(
-                f"reproduce: the process that trained with {threads} threads, as the record did, "
-                "ended without a word, perhaps for want of memory. Nothing was changed."
-            ) from None
-
-
-# What decides how a run's sums are rounded. An older record lacks some of it, and two processors of
-# one name may differ in that.
-_MACHINE_KIND = (
-    "device",
-    "instruction_set",
-    "onednn",
-    "threads",
-    "backend",
-    "versions",
-    "settings",
-)
-
-
-def compare(path: Path, recorded: Run, retrained: Run) -> Comparison:
-    """Compare the histories of one run trained twice, by the rule of `reproduce`."""
-    old, new = recorded.provenance, retrained.provenance
-    same_machine = all(getattr(old, name) == getattr(new, name) for name in _MACHINE_KIND)
-
-    def history(epochs: int) -> list[tuple[str, Any, Any]]:
-        return [
-            (
-                f"{name}, epoch {i + 1}",
-                *(getattr(r.history, name)[i] for r in (recorded, retrained)),
-            )
-            for i in range(epochs)
-            for name in History.model_fields
-            if name != "seconds"
-        ]
-
-    given = [
-        ("dataset_fingerprint", old.dataset_fingerprint, new.dataset_fingerprint),
-        ("batches_digest", old.batches_digest, new.batches_digest),
-    ]
-    lengths = len(recorded.history.loss), len(retrained.history.loss)
-    everything = [*given, ("epochs", *lengths), *history(min(lengths))]
-    if recorded.test and retrained.test:
-        everything.append(("test loss", recorded.test.loss, retrained.test.loss))
-        everything.append(("test accuracy", recorded.test.accuracy, retrained.test.accuracy))
-    different = [value for value in everything if value[1] != value[2]]
-    if not different:
-        return Comparison(path, same_machine, True, "to the last digit", *everything[-1])
-    if same_machine or different[0] in given:
-        return Comparison(path, same_machine, False, "to the last digit", *different[0])
-    first = history(1)
-    if all(before == after or _close(before, after) for _, before, after in first):
-        return Comparison(path, False, True, "within 1e-6 after the first epoch", *first[-1])
-    ends = recorded.validation.accuracy, retrained.validation.accuracy
-    alike = abs(ends[0] - ends[1]) <= BETWEEN_SEEDS
-    rule = "as nearly as another seed would be, for roundings differ here"
-    return Comparison(path, False, alike, rule, "validation accuracy", *ends)
-
-
-def _close(a: object, b: object) -> bool:
-    numbers = isinstance(a, float) and isinstance(b, float)
-    return numbers and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)  # type: ignore[arg-type]

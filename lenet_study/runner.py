@@ -1,0 +1,333 @@
+"""Missing runs → executor → records: trains what a study lacks and writes down every run.
+
+study = Study.from_yaml(Path("configs/optimization.yaml"))
+runs = run_study(study, Path("results"), executor="processes:2")
+"""
+
+import contextlib
+import functools
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.run import Run
+from lenet_study import records
+from lenet_study.executors import Slots, open_executor
+from lenet_study.study import Planned, Study
+
+if TYPE_CHECKING:
+    from lenet_keras.data import Dataset
+
+# Trains recipes side by side: recipes, seed, whether to score the test set, the data's folder.
+Trainer = Callable[[Sequence[Recipe], int, bool, Path | str | None], list[Run]]
+NEW_WORKERS_SECONDS = 5.0  # how often a growing cluster is asked for its size
+
+
+def run_study(
+    study: Study,
+    results_dir: Path | str,
+    seeds: int | None = None,
+    epochs: int | None = None,
+    dataset: str | None = None,
+    *,
+    executor: str = "local",
+    data_dir: Path | str | None = None,
+    variants: Sequence[str] | None = None,
+    progress: bool = True,
+    trainer: Trainer | None = None,
+) -> pd.DataFrame:
+    """Train what the records lack and give the study's table.
+
+    Every run is recorded as soon as it is done, so whatever ends this call early loses the
+    runs in flight and no other; the next call goes on.
+
+    Args:
+        study: what is asked.
+        results_dir: folder of the records; made if missing.
+        seeds, epochs, dataset: see `Study.resized`.
+        executor: see `open_executor`.
+        data_dir: where the dataset lies; see `load_data`.
+        variants: only these are trained and tabled; all without it.
+        progress: whether a progress line is drawn.
+        trainer: what trains a group of recipes, `train_group` without it; a function that
+            worker processes can import.
+
+    Returns:
+        Run table, see `table`.
+
+    Raises:
+        InputError: a value that is not allowed, a record that cannot be trusted, a folder that
+            cannot be written, another study writing in it, or workers that are gone.
+    """
+    study = study.resized(seeds, epochs, dataset)
+    names = study.chosen(variants)
+    results_dir = Path(results_dir)
+    folder = results_dir / study.name
+    grids = study.grids(names, results_dir)
+    tuning, planned = study.tuning_runs(names, grids), study.planned_runs(names, results_dir)
+    recorded = study.recorded(results_dir, names)
+    if len(recorded) < planned:
+        with (
+            alone_in(folder),
+            open_executor(executor) as (pool, slots),
+            ProgressLine(
+                study.name,
+                runs=planned,
+                epochs=len(tuning) * study.tuning.epochs
+                + study.seeds
+                * sum(
+                    study.recipe(name, 1.0).epochs for name in [*names, *study.trained_twice(names)]
+                ),
+                recorded=recorded,
+                shown=progress,
+            ) as line,
+        ):
+            train = functools.partial(
+                train_missing, results_dir, trainer or train_group, data_dir, pool, slots, line
+            )
+            train(tuning)
+            while (grown := study.grids(names, results_dir)) != grids:
+                added = [r for r in study.tuning_runs(names, grown) if r not in set(tuning)]
+                line.grow(len(added), len(added) * study.tuning.epochs)
+                tuning, grids = [*tuning, *added], grown
+                train(added)
+            train(study.final_runs(study.learning_rates(results_dir, names)))
+    elif records.leftovers(folder):
+        # Complete, and perhaps read-only or at work elsewhere: to tidy up is no duty then.
+        with contextlib.suppress(InputError), alone_in(folder):
+            pass
+    _refuse_what_learns_nothing(study, results_dir, names)
+    return study.table(results_dir, variants=variants)
+
+
+def _refuse_what_learns_nothing(study: Study, results_dir: Path, names: Sequence[str]) -> None:
+    learned = study.learning_rates(results_dir, names)
+    if without := [name for name in names if name not in learned]:
+        tried = "; ".join(
+            f"{name} ({', '.join(f'{rate:g}' for rate in study.grid(name, results_dir))})"
+            for name in without
+        )
+        raise InputError(
+            f"{study.name}: no learning rate trains {tried}: every run diverged or stayed at "
+            "chance. All other runs are recorded; give what is named here another grid in the "
+            "technique file, or leave it out."
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Recipes that train side by side with one seed."""
+
+    recipes: tuple[Recipe, ...]
+    seed: int
+    score_test: bool
+    wanted: Mapping[Recipe, Path]  # where to record; a stack may have members recorded before
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """The right to write in a study's folder, where nobody else does for so long.
+
+    Raises:
+        InputError: another study has it, or the folder cannot be written.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another study is writing here. Wait until it ends, or choose another "
+            "results folder and copy the records together later."
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}). Nothing was trained. Make it "
+            "writable or choose another results folder."
+        ) from None
+    try:
+        records.remove_leftovers(folder)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            (folder / ".lock").unlink()
+        lock.release()
+
+
+class ProgressLine:
+    """One line over a whole study: runs done, running and left, and the time left.
+
+    The bar counts epochs, as tuning runs are shorter than final ones.
+    """
+
+    def __init__(
+        self, study: str, runs: int, epochs: int, recorded: Sequence[Planned], shown: bool
+    ) -> None:
+        """`runs` and `epochs` are those of the whole study, `recorded` what is there already."""
+        self.study, self.runs, self.done = study, runs, len(recorded)
+        self.bar = tqdm(
+            desc=f"{study}: {runs} runs",
+            total=epochs,
+            initial=sum(run.recipe.epochs for run in recorded),
+            disable=not shown,
+            smoothing=0,  # stacks end all at once: only the mean speed says something
+            bar_format="{desc} |{bar}| {percentage:3.0f} % [{elapsed}, {remaining} to go]",
+        )
+
+    def __enter__(self) -> "ProgressLine":
+        """The line itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the line as it stands."""
+        self.bar.close()
+
+    def finished(self, recipe: Recipe) -> None:
+        """A run of this recipe has just been recorded."""
+        self.done += 1
+        self.bar.update(recipe.epochs)
+
+    def grow(self, runs: int, epochs: int) -> None:
+        """The study has so many more runs than were known, of so many epochs together."""
+        self.runs += runs
+        self.bar.total = (self.bar.total or 0) + epochs
+
+    def show(self, jobs: Collection[_Job]) -> None:
+        """Draw the line while these jobs run."""
+        running = sum(len(job.wanted) for job in jobs)
+        left = self.runs - self.done - running
+        self.bar.set_description_str(
+            f"{self.study}: {self.done} runs done, {running} running, {left} left"
+        )
+
+
+def train_missing(
+    results_dir: Path,
+    trainer: Trainer,
+    data_dir: Path | str | None,
+    pool: Executor,
+    slots: Slots,
+    line: ProgressLine,
+    planned: Sequence[Planned],
+) -> None:
+    """Train and record those of the planned runs that have no record."""
+    waiting = deque(_jobs(planned, results_dir))
+    running: dict[Future[list[Run]], _Job] = {}
+    while waiting or running:
+        while waiting and len(running) < slots():
+            job = waiting.popleft()
+            line.show([*running.values(), job])
+            call = (job.recipes, job.seed, job.score_test, data_dir)
+            running[pool.submit(trainer, *call)] = job
+        wait(running, timeout=NEW_WORKERS_SECONDS, return_when=FIRST_COMPLETED)
+        # What succeeded is recorded before an error ends everything.
+        for future in sorted((future for future in running if future.done()), key=_failed):
+            job = running.pop(future)
+            for recipe, run in zip(job.recipes, future.result(), strict=True):
+                if recipe in job.wanted:
+                    with contextlib.suppress(records.RecordExistsError):  # copied here meanwhile
+                        records.write(run, job.wanted[recipe])
+                    line.finished(recipe)
+            del future  # when a worker is lost, Dask trains again whatever somebody still refers to
+        line.show(running.values())
+
+
+def _failed(future: Future[list[Run]]) -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
+def _jobs(planned: Sequence[Planned], results_dir: Path) -> list[_Job]:
+    """What is to be trained for the runs that have no record, seed by seed."""
+    jobs = []
+    rounds = itertools.product(dict.fromkeys(run.seed for run in planned), (False, True))
+    for seed, again in rounds:
+        paired = [run for run in planned if (run.seed, run.again) == (seed, again)]
+        missing = {
+            run.recipe: run.path(results_dir) for run in paired if not run.exists(results_dir)
+        }
+        if not missing:
+            continue
+        recorded = [run.read(results_dir) for run in paired if run.recipe not in missing]
+        jobs += [
+            _Job(
+                recipes=tuple(group),
+                seed=seed,
+                score_test=paired[0].purpose == "final",
+                wanted={recipe: missing[recipe] for recipe in group if recipe in missing},
+            )
+            for group in _groups([run.recipe for run in paired], missing, recorded)
+        ]
+    return jobs
+
+
+def _groups(
+    planned: Sequence[Recipe], missing: Collection[Recipe], recorded: Sequence[Run]
+) -> list[Sequence[Recipe]]:
+    """Which missing recipes train side by side, so that an interruption changes no digit.
+
+    A stack that was interrupted between two of its records trains again as it was. Groups that the
+    plan gives and that miss every member train as planned; whatever else is missing, as after a
+    variant was added, is grouped by itself.
+    """
+    from lenet_study.stack import group_for_stacking  # brings TensorFlow: seconds, for readers too
+
+    left = set(missing)
+    interrupted = dict.fromkeys(run.provenance.stack for run in recorded)
+    groups: list[Sequence[Recipe]] = []
+    for stack in interrupted:
+        if left.intersection(stack):
+            groups.append(stack)
+            left.difference_update(stack)
+    for group in group_for_stacking(planned):
+        if left.issuperset(group):
+            groups.append(group)
+            left.difference_update(group)
+    return groups + group_for_stacking([recipe for recipe in planned if recipe in left])
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def train_group(
+    recipes: Sequence[Recipe], seed: int, score_test: bool, data_dir: Path | str | None
+) -> list[Run]:
+    """Train recipes side by side, or a single one by itself, in whatever process this runs.
+
+    The dataset is loaded once a process.
+
+    Args:
+        recipes: of one dataset, from one group of `group_for_stacking`.
+        seed: of all of them.
+        score_test: whether the test set is evaluated.
+        data_dir: see `load_data`.
+
+    Returns:
+        A run for each recipe, in order.
+    """
+    from lenet_keras.backend import keras  # here, not above, for the reason given in `_groups`
+    from lenet_study.training import train_alone, train_stack
+
+    # A Dask worker with several threads calls several at once; Keras' random state is one.
+    with _ONE_AT_A_TIME:
+        keras.utils.clear_session()  # else each training leaves some 10 MB behind
+        data = _dataset(recipes[0].dataset, data_dir)
+        if len(recipes) == 1:
+            return [train_alone(recipes[0], seed, data, score_test=score_test, verbose=0)]
+        return train_stack(recipes, seed, data, score_test=score_test, verbose=0)
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(name: str, data_dir: Path | str | None) -> "Dataset":
+    from lenet_keras.data import load_data
+
+    return load_data(name, data_dir)

@@ -1,0 +1,60 @@
+"""Labels from an ensemble: the same network, trained several times, answers for every image.
+
+Source: Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network".
+"""
+
+from datetime import UTC, datetime
+
+import numpy as np
+from scipy.special import softmax
+from tqdm.auto import tqdm
+
+from lenet_keras.data import Dataset, Split
+from lenet_keras.model import lenet5
+from lenet_keras.pipeline import seen, views
+from lenet_keras.recipe import Recipe
+from lenet_study import members
+from lenet_study.stack import NETWORK_FIELDS, Stack
+
+# What teachers have in common with the recipe that they teach.
+OF_THE_TEACHERS = {"dataset", "augmentation", "shift_pixels", "batch_size", *NETWORK_FIELDS}
+FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those of any study
+
+
+def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.ndarray | None:
+    """What the recipe's teachers say of every training image, in every view that training shows.
+
+    The teachers are the recipe's network with other first weights, and see its augmentation. They
+    train side by side, with seeds that no study has, and answer with the mean of their
+    probabilities.
+
+    Args:
+        recipe: whose `teachers` are asked for.
+        seed: of the run that learns from them.
+        data: the recipe's dataset. Only training and validation images are looked at.
+        verbose: as for `train`.
+
+    Returns:
+        float16 (training images, `views`, classes), or None where the recipe has no teachers.
+    """
+    if not recipe.teachers:
+        return None
+    teacher = Recipe(
+        **{name: value for name, value in recipe.changes().items() if name in OF_THE_TEACHERS},
+        optimizer="adamw",
+        learning_rate=recipe.teacher_learning_rate,
+        weight_decay=recipe.teacher_weight_decay,
+        schedule="cosine",
+        epochs=recipe.teacher_epochs,
+    )
+    first = FIRST_TEACHER + seed * MOST_TEACHERS
+    networks = [lenet5(teacher, first + number) for number in range(recipe.teachers)]
+    recipes = [teacher] * recipe.teachers
+    ensemble = Stack(recipes, first, networks)
+    started = datetime.now(UTC)
+    members.fit(ensemble, recipes, first, data, None, started, score_test=False, verbose=verbose)
+    answers = []
+    for view in tqdm(views(recipe), desc="teachers", unit="view", disable=not verbose):
+        shown = Split(seen(data.train.images, view), data.train.labels)
+        answers.append(softmax(members.predict(ensemble, shown), axis=-1).mean(axis=1))
+    return np.stack(answers, axis=1).astype(np.float16)
