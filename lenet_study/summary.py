@@ -375,6 +375,8 @@ def on_one_scale(together: Together) -> list[str]:
     ]
     way = factorial.additivity(design, together.accuracy)
     study = together.study
+    share = float(together.accuracy.loc[design.fraction()].to_numpy().mean())
+    images = 100 * factorial.image_error(share, share)
     return [
         f"{len(names)} techniques over one base, each there or not: {len(design.fraction())} of "
         f"the {2 ** len(names)} combinations, {_count(study.seeds, 'paired seed')} and "
@@ -382,7 +384,8 @@ def on_one_scale(together: Together) -> list[str]:
         "adds is its test accuracy with it minus without it, averaged over the presence and "
         f"absence of all others; 95 % intervals on {lone['df'].iloc[0]:.0f} degrees of freedom, "
         f"the widest ±{50 * (lone['high'] - lone['low']).max():.2f} points, hold the scatter of "
-        "seeds and of combinations.",
+        "seeds and of combinations. The choice of test images adds a standard error of its own, "
+        f"{images:.2f} points at most.",
         report.adding_up(way, together.bottom),
         f"Of {math.comb(len(names), 2)} pairs, {len(pairs)} interact significantly (points that "
         f"each adds more, or less, where the other is there than on average): {listed(told)}.",

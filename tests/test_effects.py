@@ -234,6 +234,20 @@ def test_the_error_by_the_images_is_an_upper_bound() -> None:
     assert spread["alike"] < 0.7
 
 
+def test_four_means_are_those_of_the_cells(main: Design) -> None:
+    accuracy = table(simulate(main, pd.Series(TRUTH), 0.006)[0], main.cells())
+    cells = accuracy.loc[main.fraction()].mean(axis=1)
+    signs = main.signs()
+    raw = cells.groupby([signs["E"] > 0, signs["H"] > 0]).mean()
+    means = factorial.four_means(main, accuracy, "EH")
+    for there in itertools.product((False, True), repeat=2):
+        assert means.loc[there, "mean"] == pytest.approx(raw.loc[there])
+    effects = factorial.effects(main, accuracy).loc["E"]
+    # A mean of 16 cells has as wide an interval as a difference of two means of 32.
+    widths = (means["high"] - means["low"]).to_numpy()
+    assert widths == pytest.approx([effects["high"] - effects["low"]] * 4)
+
+
 # Inputs
 
 
