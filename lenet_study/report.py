@@ -3,7 +3,7 @@
 Every number comes from the tables that are handed in, so no sentence outlives its records.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,46 @@ def results(
             "s/epoch": f"{row['seconds']:.1f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def effects(table: pd.DataFrame, names: Mapping[str, str], together: int = 1) -> pd.DataFrame:
+    """Effects of a factorial as text, the largest first.
+
+    Args:
+        table: from `factorial.effects`.
+        names: of the factors, by letter.
+        together: 1 for the techniques, 2 for every two of them.
+
+    Returns:
+        Indexed by technique; what it adds with its 95 % interval (percentage points), Holm-
+        corrected p, and how wide the interval would be for the seeds alone.
+    """
+    rows = table[table.index.str.len() == together]
+    rows = rows.sort_values("effect", ascending=False, key=np.abs if together > 1 else None)
+    return pd.DataFrame(
+        {
+            "adds (points)": [points(*line) for line in rows[["effect", "low", "high"]].to_numpy()],
+            "p (Holm)": [p_value(p) for p in rows["p_holm"]],
+            "seeds alone": [f"±{50 * x:.2f}" for x in rows["seeds_high"] - rows["seeds_low"]],
+        },
+        index=pd.Index([" × ".join(names[x] for x in w) for w in rows.index], name="technique"),
+    )
+
+
+def adding_up(way: pd.DataFrame, bottom: float) -> str:
+    """Whether the effects of a factorial add up, in words.
+
+    Args:
+        way: from `factorial.additivity`.
+        bottom: accuracy without any technique, a fraction.
+    """
+    total, measured, missing = (points(*way.loc[row]) for row in ("sum", "measured", "missing"))
+    top = bottom + float(way["estimate"]["measured"])
+    return (
+        f"The effects of the techniques add up to {total} points. From none of them "
+        f"({percent(bottom)}) to all of them ({percent(top)}) "
+        f"it is {measured} points, measured with the same seeds; {missing} are missing."
+    )
 
 
 def verdicts(comparison: pd.DataFrame, baseline: str) -> str:

@@ -5,6 +5,7 @@ technique would change its p-values, and its best variant, with every run that c
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from scipy import stats as scipy_stats
 
 from lenet_keras.recipe import InputError, read_yaml
-from lenet_study import plots, stats
+from lenet_study import factorial, plots, report, stats
 from lenet_study.report import at_edge, listed, p_value, percent, points, signed
 from lenet_study.study import Study
 
@@ -27,6 +28,49 @@ CONVERGENCE = TARGETS[-1]  # the one that figures and sentences speak of
 LEVEL = 0.05  # of significance, after Holm's correction
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+@dataclass(frozen=True)
+class Together:
+    """The factorial: every technique there or not, all over one base.
+
+    Attributes:
+        study: with a design.
+        accuracy: from `factorial.by_cell`.
+        devices: that it was trained on, and the backend there.
+    """
+
+    study: Study
+    accuracy: pd.DataFrame
+    devices: tuple[str, ...]
+
+    @classmethod
+    def of(cls, study: Study, runs: pd.DataFrame) -> "Together":
+        """From the run table of the study."""
+        final = runs[runs["purpose"] == "final"]
+        devices = final["device"] + " with Keras on " + final["backend"].replace("jax", "JAX")
+        return cls(study, factorial.by_cell(final), tuple(sorted(set(devices))))
+
+    @property
+    def design(self) -> factorial.Design:
+        """Its factors and cells."""
+        assert self.study.design is not None
+        return self.study.design
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What its factors are called, by letter."""
+        return {letter: factor.name for letter, factor in self.design.factors.items()}
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """From `factorial.effects`."""
+        return factorial.effects(self.design, self.accuracy)
+
+    @property
+    def bottom(self) -> float:
+        """Accuracy without any of the techniques."""
+        return float(self.accuracy.mean(axis=1)[factorial.NONE])
 
 
 @dataclass(frozen=True)
@@ -41,6 +85,7 @@ class Overview:
         runs: recorded runs behind the table, with those that tuned.
         devices: that they were trained on.
         rehearsal: whether this is another size or dataset than the technique files'.
+        together: what each technique adds among all others, if that is completely recorded.
         best: what the top rung of the ladder reaches, and at what price, as a paragraph in
             Markdown; empty where that is not recorded.
     """
@@ -50,6 +95,7 @@ class Overview:
     runs: int
     devices: tuple[str, ...]
     rehearsal: bool
+    together: "Together | None"
     best: str
 
     @property
@@ -112,8 +158,22 @@ def read(
         runs=sum(map(len, runs)),
         devices=tuple(sorted(devices)),
         rehearsal=studies != planned or any(study.dataset != "cifar10" for study in studies),
+        together=_together(Path(configs_dir), results_dir, (seeds, epochs, dataset)),
         best="\n\n".join(_top(study, results_dir) for study in known if study.ladder),
     )
+
+
+def _together(
+    configs_dir: Path, results_dir: Path | str, size: tuple[int | None, int | None, str | None]
+) -> Together | None:
+    """The factorial of a folder; None where it has none that is completely recorded."""
+    for path in sorted(configs_dir.glob("*.yaml")):
+        if "factors" in read_yaml(path):
+            study = Study.from_yaml(path).resized(*size)
+            runs = study.table(results_dir)
+            if len(runs) == study.planned_runs(results_dir=results_dir):
+                return Together.of(study, runs)
+    return None
 
 
 def _top(ladder: Study, results_dir: Path | str) -> str:
@@ -199,6 +259,18 @@ def table(overview: Overview) -> str:
             if overview.table["diverged"].any():
                 row["diverged"] = str(line["diverged"])
             rows.append(row)
+    return _markdown(rows)
+
+
+def effects_table(together: Together) -> str:
+    """One row a technique of the factorial, the one that adds most on top; bold: significant."""
+    rows = []
+    mains = together.effects.loc[list(together.names)].sort_values("effect", ascending=False)
+    for letter, line in mains.to_dict("index").items():
+        adds = points(line["effect"], line["low"], line["high"])
+        row = {"technique": together.names[str(letter)]}
+        row["adds, points [95 %]"] = f"**{adds}**" if line["p_holm"] < LEVEL else adds
+        rows.append(row | {"p (Holm)": p_value(line["p_holm"])})
     return _markdown(rows)
 
 
@@ -289,6 +361,35 @@ def scope(overview: Overview) -> str:
     if overview.rehearsal:
         text += " This is a rehearsal, not the study."
     return text
+
+
+def on_one_scale(together: Together) -> list[str]:
+    """What the techniques add among one another: what was trained, the sum, and what interacts."""
+    design, effects, names = together.design, together.effects, together.names
+    lone = effects[effects.index.str.len() == 1]
+    pairs = effects[(effects.index.str.len() == 2) & (effects["p_holm"] < LEVEL)]
+    order = pairs["effect"].abs().sort_values(ascending=False).index
+    told = [
+        f"{names[pair[0]]} with {names[pair[1]]} ({points(pairs.loc[pair, 'effect'])})"
+        for pair in order
+    ]
+    way = factorial.additivity(design, together.accuracy)
+    study = together.study
+    share = float(together.accuracy.loc[design.fraction()].to_numpy().mean())
+    images = 100 * factorial.image_error(share, share)
+    return [
+        f"{len(names)} techniques over one base, each there or not: {len(design.fraction())} of "
+        f"the {2 ** len(names)} combinations, {_count(study.seeds, 'paired seed')} and "
+        f"{_count(study.epochs, 'epoch')} each, on {listed(together.devices)}. What a technique "
+        "adds is its test accuracy with it minus without it, averaged over the presence and "
+        f"absence of all others; 95 % intervals on {lone['df'].iloc[0]:.0f} degrees of freedom, "
+        f"the widest ±{50 * (lone['high'] - lone['low']).max():.2f} points, hold the scatter of "
+        "seeds and of combinations. The choice of test images adds a standard error of its own, "
+        f"{images:.2f} points at most.",
+        report.adding_up(way, together.bottom),
+        f"Of {math.comb(len(names), 2)} pairs, {len(pairs)} interact significantly (points that "
+        f"each adds more, or less, where the other is there than on average): {listed(told)}.",
+    ]
 
 
 def findings(overview: Overview) -> list[str]:
@@ -474,6 +575,14 @@ def forest(overview: Overview, *, only_best: bool = False) -> Axes:
     return _labelled(axes, overview)
 
 
+def effects(together: Together) -> Axes:
+    """The headline: what each technique adds, on one scale."""
+    axes = plots.effects(together.effects, together.names)
+    study = together.study
+    plots.label_source(axes, study.dataset, study.epochs, study.seeds)
+    return axes
+
+
 def convergence(overview: Overview) -> Axes:
     """Final test accuracy against the epochs to the target of convergence."""
     axes = plots.accuracy_against_convergence(
@@ -513,11 +622,14 @@ def write_figures(overview: Overview, folder: Path | str) -> list[Path]:
         return []
     written: list[Path] = []
     with _own_style():
-        for name, axes in (
-            ("techniques", forest(overview, only_best=True)),
-            ("variants", forest(overview)),
-            ("convergence", convergence(overview)),
-        ):
+        drawn = {
+            "techniques": forest(overview, only_best=True),
+            "variants": forest(overview),
+            "convergence": convergence(overview),
+        }
+        if overview.together:
+            drawn["together-effects"] = effects(overview.together)
+        for name, axes in drawn.items():
             figure = axes.get_figure(root=True)
             assert figure is not None
             written += plots.save(figure, Path(folder) / name)
@@ -553,8 +665,14 @@ def readme_section(overview: Overview, figures: str = "figures") -> str:
     if overview.table.empty:
         return f"The study on {_dataset(overview)} is not recorded yet."
     counts, *_ = conclusions(overview)
+    first = []
+    if overview.together:
+        trained, *rest = on_one_scale(overview.together)
+        picture = f"![What each technique adds to LeNet-5]({figures}/together-effects.png)"
+        first = [trained, picture, effects_table(overview.together), *rest]
+        first += ["**Within each technique.** " + scope(overview)]
     parts = [
-        scope(overview),
+        *(first or [scope(overview)]),
         "For each technique the variant that is best on the validation images, and its paired "
         "difference from the technique's baseline on the test images. Intervals are 95 % t-"
         "intervals over the seeds; p is corrected after Holm; bold is significant at 5 %.",

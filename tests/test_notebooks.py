@@ -234,7 +234,7 @@ def test_each_technique_has_its_notebook_and_the_summary_is_last() -> None:
     names = [notebooks.technique(path) for path in notebooks.find(ROOT / "notebooks")]
     assert names[-1] == "summary"
     for name in names[1:-1]:
-        assert (ROOT / "configs" / f"{name}.yaml").exists()
+        assert (ROOT / "configs" / f"{name.replace('together', 'factorial')}.yaml").exists()
 
 
 # The batch

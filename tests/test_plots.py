@@ -4,6 +4,7 @@ New pictures after a wanted change: `pytest tests/test_plots.py
 --mpl-generate-path=tests/baseline_images`, and look at each before committing it.
 """
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import History, Provenance, Run, Scores
-from lenet_study import plots, stats
+from lenet_study import factorial, plots, stats
 
 THREE = ["sgd", "momentum", "adam"]
 SIXTEEN = [
@@ -287,6 +288,63 @@ def test_picture_of_a_forest_of_techniques() -> Figure:
     return whole(plots.forest(pd.concat([first, second]), baselines, limit=9))
 
 
+NAMES = {"A": "ReLU", "B": "max pooling", "C": "flip", "D": "decay"}
+CELLS = [
+    "".join(letter for letter, there in zip("abcd", levels, strict=True) if there) or "none"
+    for levels in itertools.product((False, True), repeat=4)
+]
+
+
+def make_factorial() -> tuple[factorial.Design, pd.DataFrame]:
+    """Four techniques, one of which does harm and one nothing; two that overlap."""
+    fields = zip(NAMES.items(), Recipe.model_fields, strict=False)
+    factors = {
+        letter: {"name": name, "levels": {"without": {field: 0}, "with": {field: 1}}}
+        for (letter, name), field in fields
+    }
+    design = factorial.Design.model_validate({"factors": factors})
+    rows = {}
+    for place, cell in enumerate(CELLS):
+        a, b, c, d = (letter in cell.replace("none", "") for letter in "abcd")
+        mean = 0.55 + 0.05 * a + 0.03 * b - 0.02 * (a and b) - 0.01 * c + 0.0003 * d
+        rows[cell] = [mean + 0.002 * np.sin(3 * place) + 0.004 * np.sin(place + s) for s in (0, 2)]
+    return design, pd.DataFrame.from_dict(rows, orient="index")
+
+
+@picture
+def test_picture_of_effects() -> Figure:
+    plots.use_style()
+    return whole(plots.effects(factorial.effects(*make_factorial()), NAMES))
+
+
+@picture
+def test_picture_of_interactions() -> Figure:
+    plots.use_style()
+    return whole(plots.interactions(factorial.effects(*make_factorial()), NAMES))
+
+
+@picture
+def test_picture_of_four_means() -> Figure:
+    plots.use_style()
+    means = {pair: factorial.four_means(*make_factorial(), pair) for pair in ("AB", "BC", "CD")}
+    return whole(plots.four_means(means, NAMES)[0])
+
+
+@picture
+def test_picture_of_what_was_foretold() -> Figure:
+    plots.use_style()
+    table = factorial.predicted(*make_factorial())
+    return whole(plots.foretold(table.assign(left_out=table.index.isin(["none", "abc"]))))
+
+
+@picture
+def test_picture_of_a_staircase() -> Figure:
+    plots.use_style()
+    design, accuracy = make_factorial()
+    way, bottom = factorial.additivity(design, accuracy), accuracy.loc["none"].mean()
+    return whole(plots.staircase(factorial.effects(design, accuracy), way, bottom, NAMES))
+
+
 @picture
 def test_picture_of_kernel_histograms() -> Figure:
     plots.use_style()
@@ -438,6 +496,27 @@ def test_a_study_in_which_all_diverged_is_drawn() -> None:
     quantiles["adam"]["C3"] = (None,) * 41
     figure = whole(plots.kernel_histograms(quantiles))
     assert [t.get_text() for t in figure.legends[0].get_texts()][2] == "adam (diverged)"
+
+
+def test_effects_are_sorted_and_filled_where_they_are_significant() -> None:
+    effects = factorial.effects(*make_factorial())
+    axes = plots.effects(effects, NAMES)
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert ticks == ["ReLU", "max pooling", "decay", "flip"]
+    filled = [not same_color(bar.get_facecolor(), "white") for bar in axes.patches]
+    order = effects.loc[list("ABDC")]
+    assert filled == (order["p_holm"] < 0.05).tolist()
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(100 * order["effect"])
+
+
+def test_interactions_frame_what_is_significant() -> None:
+    effects = factorial.effects(*make_factorial())
+    effects["p_holm"] = np.where(effects.index.isin(["AB", "A"]), 0.049, 0.05)
+    axes = plots.interactions(effects, NAMES)
+    (frame,) = axes.patches
+    assert [round(place) for place in frame.get_xy()] == [0, 0]  # ReLU with max pooling
+    bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
+    assert bold == ["\N{MINUS SIGN}0.9"]
 
 
 def test_forest_fills_what_is_significant_and_names_the_baseline() -> None:

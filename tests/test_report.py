@@ -94,3 +94,32 @@ def test_gaps_are_told_against_the_baselines() -> None:
     assert report.gaps(gap, "none") == (
         "The gap is 10.0 points without, and 5.0 with flip and 2.0 with shift."
     )
+
+
+def test_effects_and_their_sum_are_written_for_people() -> None:
+    rows = {
+        "A": [0.01, 0.005, 0.015, 0.008, 0.012, 0.0004],
+        "B": [0.03, 0.025, 0.035, 0.028, 0.032, 0.0002],
+        "AB": [-0.02, -0.025, -0.015, -0.022, -0.018, 0.06],
+    }
+    columns = ["effect", "low", "high", "seeds_low", "seeds_high", "p_holm"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    names = {"A": "ReLU", "B": "max pooling"}
+    text = report.effects(table, names)
+    assert text.index.tolist() == ["max pooling", "ReLU"]
+    assert text.loc["ReLU", "adds (points)"].replace("\N{NO-BREAK SPACE}", " ") == (
+        "+1.0 [+0.5, +1.5]"
+    )
+    assert text["seeds alone"].tolist() == ["±0.20", "±0.20"]
+    (pair,) = report.effects(table, names, together=2).itertuples()
+    assert pair.Index == "ReLU × max pooling"
+    way = pd.DataFrame(
+        [[0.04, 0.03, 0.05], [0.035, 0.02, 0.05], [-0.005, -0.01, 0.0]],
+        index=["sum", "measured", "missing"],
+        columns=["estimate", "low", "high"],
+    )
+    assert report.adding_up(way, 0.5).replace("\N{NO-BREAK SPACE}", " ") == (
+        "The effects of the techniques add up to +4.0 [+3.0, +5.0] points. From none of them "
+        "(50.0 %) to all of them (53.5 %) it is +3.5 [+2.0, +5.0] points, measured with the same "
+        "seeds; −0.5 [−1.0, +0.0] are missing."
+    )

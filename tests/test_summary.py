@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -38,12 +39,12 @@ def record(
 ) -> None:
     """All runs of a study: tuning likes 0.1 best, final accuracies are as given, plus a spread."""
     results = folder / "results"
-    for run in study._tuning_runs(list(study.variants)):
+    for run in study.tuning_runs(list(study.variants)):
         liked = run.recipe.learning_rate == 0.1
         scores = make_run().validation.model_copy(update={"accuracy": 0.6 if liked else 0.2})
         made = make_run(run.recipe, run.seed, test=None, confusion_matrix=None, validation=scores)
         records.write(made, run.path(results))
-    for run in study._final_runs(study.learning_rates(results)):
+    for run in study.final_runs(study.learning_rates(results)):
         spread = 0.001 * ((run.seed * 7 + len(run.variant)) % 5)
         made = make_run(run.recipe, run.seed)
         changes = {
@@ -221,6 +222,62 @@ def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> Non
     table = read(tmp_path).table
     assert table["learning_rate"].tolist() == [0.1, 0.1]
     assert not table["at_edge"].any()
+
+
+# Techniques together
+
+
+def write_factorial(folder: Path) -> Study:
+    """Four techniques: the first two add 4 and 2 points, and 1 more where both are there."""
+    fields = {"A": ("dropout", 0.1), "B": ("l2", 0.1), "C": ("l1", 0.1), "D": ("momentum", 0.9)}
+    factors = {
+        letter: {"name": field, "levels": {"without": {field: 0.0}, "with": {field: value}}}
+        for letter, (field, value) in fields.items()
+    }
+    content = {
+        **{"title": "Together", "question": "How much?", "in_summary": False, "baseline": "none"},
+        **{"factors": factors, "seeds": 5, "epochs": 20},
+        "tuning": {"learning_rates": [0.01, 0.1, 1.0], "epochs": 2, "seeds": [1000]},
+    }
+    (folder / "configs" / "factorial.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    study = Study.from_yaml(folder / "configs" / "factorial.yaml")
+    random = np.random.default_rng(0)
+    scatter = random.normal(0, 0.0005, len(study.variants))
+    levels = {
+        cell: 0.5 + 0.035 * ("a" in cell) + 0.015 * ("b" in cell) + 0.01 * ("ab" in cell) + noise
+        for cell, noise in zip(study.variants, scatter, strict=True)
+        if cell != "none"
+    }
+    record(study, folder, {"none": 0.5 + scatter[0], **levels})
+    return study
+
+
+def test_the_readme_starts_with_the_techniques_together(project: Path) -> None:
+    without = summary.readme_section(read(project))
+    write_factorial(project)
+    overview = read(project)
+    assert overview.together is not None
+    assert summary.findings(overview) == summary.findings(read(project))
+    section = summary.readme_section(overview, "drawn")
+    text = section.replace("\N{NO-BREAK SPACE}", " ")
+    assert "together" not in without
+    assert "16 of the 16 combinations, 5 paired seeds and 20 epochs each" in text
+    assert text.index("](drawn/together-effects.png)") < text.index("| dropout | **+4.0 [")
+    assert text.index("| dropout | **+4.0 [") < text.index("| l2 | **+2.0 [")
+    assert text.index("| l2 | **+2.0 [") < text.index("**Within each technique.** 2 of 2")
+    assert "add up to +6." in text
+    assert "Of 6 pairs, 1 interact significantly" in text
+    assert "dropout with l2 (+0.5)" in text
+    drawn = summary.write_figures(overview, project / "figures")
+    assert {"together-effects.png", "together-effects.svg"} <= {path.name for path in drawn}
+
+
+def test_a_factorial_that_lacks_a_run_says_nothing_yet(project: Path) -> None:
+    write_factorial(project)
+    next((project / "results" / "factorial").glob("ab-*/seed-3.json")).unlink()
+    overview = read(project)
+    assert overview.together is None
+    assert "together" not in summary.readme_section(overview)
 
 
 # What is committed
