@@ -329,6 +329,19 @@ def test_a_grid_that_grows_goes_on_after_an_interruption(study: Study, tmp_path:
     assert len(run(study, tmp_path, curve)) == RUNS + 5 * 2
 
 
+def test_a_listed_variant_that_learns_nothing_keeps_its_grid(tmp_path: Path) -> None:
+    listed = {name: CONTENT[name] for name in ("title", "question", "dataset")}
+    listed["tuning"] = CONTENT["tuning"] | {"smoothed": False}
+    variants = {"zeros": {"kernel_initializer": "zeros"}, "normal": {}}
+    listed |= {"variants": variants, "baseline": "zeros", "seeds": 2, "epochs": 2}
+    path = tmp_path / "listed.yaml"
+    path.write_text(yaml.safe_dump(listed))
+    study = Study.from_yaml(path)
+    table = run(study, tmp_path, dict.fromkeys(INSIDE, 0.1))
+    assert len(table) == 2 * 3 + 2 * 2
+    assert study.learning_rates(tmp_path / "results") == {"zeros": 0.01, "normal": 0.01}
+
+
 @pytest.mark.parametrize("accuracy", [None, 0.1])
 def test_a_cell_that_learns_at_no_rate_is_named_and_nothing_is_lost(
     study: Study, tmp_path: Path, accuracy: float | None
