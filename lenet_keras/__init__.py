@@ -26,10 +26,10 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-# A training step goes through a batch in this many parts side by side (shards.py), each with its
-# share of TensorFlow's threads. Both must be known before TensorFlow is imported. A person's own
-# setting of TensorFlow's variables wins, LENET_THREADS over it, so that several runs can share a
-# machine.
+# A study's training step goes through a batch in this many parts side by side, each with its share
+# of TensorFlow's threads, on whose number the last digits of its records depend. Both must be known
+# before TensorFlow is imported. A person's own setting of TensorFlow's variables wins,
+# LENET_THREADS over it, so that several runs can share a machine.
 PARALLEL_SHARDS = min(available_threads(), 4)
 _THREADS = {
     "TF_NUM_INTRAOP_THREADS": -(-available_threads() // PARALLEL_SHARDS),

@@ -78,7 +78,7 @@ def train(
     network = lenet5(recipe, seed) if model is None else model
     batches = normalised(training_batches(data, recipe, seed), data)
     steps, total_steps = batches.steps_per_epoch, recipe.epochs * batches.steps_per_epoch
-    # Compiled is another model of the same layers, so that `model` can be saved and read by itself.
+    # What is compiled shares the network's layers; the network is saved without an optimizer.
     fitted = keras.Model(network.inputs, network.outputs, name=network.name)
     fitted.compile(
         optimizer=scaled_optimizer(recipe, total_steps),

@@ -3,7 +3,7 @@
 import functools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ def reproduce(
 
     Args:
         results_dir: folder of the records.
-        sample: how many records to draw; all of them if there are fewer.
+        sample: how many records to draw, see `draw`; all of them if there are fewer.
         seed: of the drawing.
         study: draw from this study's records only.
         data_dir: see `load_data`.
@@ -78,10 +78,9 @@ def reproduce(
     paths = records.find(Path(results_dir), study)
     if not paths:
         raise InputError(f"{results_dir}: no record{f' of {study}' if study else ''} to reproduce.")
-    drawn = sorted(random.Random(seed).sample(paths, min(sample, len(paths))))
     comparisons = []
-    for path in tqdm(drawn, desc="reproduce", unit="run", disable=not progress):
-        recorded = records.read(path)
+    drawn = draw(paths, sample, seed)
+    for path, recorded in tqdm(drawn, desc="reproduce", unit="run", disable=not progress):
         group = recorded.provenance.stack or (recorded.recipe,)
         again = _train_with_threads(
             recorded.provenance.threads,
@@ -91,6 +90,24 @@ def reproduce(
         )
         comparisons.append(compare(path, recorded, again[group.index(recorded.recipe)]))
     return comparisons
+
+
+def draw(paths: Iterable[Path], sample: int, seed: int) -> list[tuple[Path, Run]]:
+    """Records drawn by chance without replacement, the dearer a run is to train again, the more
+    seldom: its weight is one over the seconds its stack takes (Efraimidis and Spirakis 2006).
+
+    An accelerator's seconds would say little of a processor's, so a network's epoch counts a
+    second at the least.
+    """
+    chance = random.Random(seed)
+    order: dict[Path, float] = {}
+    runs = {path: records.read(path) for path in sorted(paths)}
+    for path, run in runs.items():
+        members = max(1, len(run.provenance.stack))
+        seconds = members * max(run.provenance.wall_seconds, run.recipe.epochs)
+        order[path] = seconds * math.log(1.0 - chance.random())
+    drawn = sorted(runs, key=order.__getitem__, reverse=True)[:sample]
+    return [(path, runs[path]) for path in sorted(drawn)]
 
 
 def _train_with_threads(threads: int, train: Callable[[], list[Run]]) -> list[Run]:

@@ -318,6 +318,14 @@ def test_a_number_of_threads_that_is_none_is_refused(
     assert answer.stderr == "LENET_THREADS: found 'two'; allowed: whole numbers from 1.\n"
 
 
+def test_what_plain_keras_does_not_have_is_trained_as_studies_do(tmp_path: Path) -> None:
+    options = ("--set", "step_sizes=gauss_newton", "--set", "learning_rate=0.001")
+    answer = call(tmp_path, TRAIN, *QUICK, *options, "--out", "run", "--quiet")
+    assert answer.returncode == 0, answer.stderr
+    run = records.read(tmp_path / "run" / "run.json")
+    assert (run.recipe.step_sizes, run.status) == ("gauss_newton", "completed")
+
+
 def test_an_overwritten_run_survives_what_an_interrupted_call_left(copy: Path) -> None:
     left = copy.with_name(f".{copy.name}.old")  # as after a kill between two steps
     left.mkdir()

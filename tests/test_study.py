@@ -29,7 +29,7 @@ from examples import (
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_study import records
-from lenet_study.reproduce import compare, reproduce
+from lenet_study.reproduce import compare, draw, reproduce
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
@@ -482,6 +482,17 @@ def changed(share: float) -> Callable[..., list[Run]]:
 def same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many threads here as `make_provenance` says."""
     monkeypatch.setenv("LENET_THREADS", "2")
+
+
+def test_a_dear_run_is_drawn_in_proportion_to_its_cost(tmp_path: Path) -> None:
+    folder = tmp_path / "optimization" / f"sgd-{make_run().recipe.key}"
+    paths = [folder / f"seed-{seed}.json" for seed in range(2)]
+    for seed, seconds in enumerate((30.0, 270.0)):
+        provenance = make_provenance(wall_seconds=seconds)
+        records.write(make_run(seed=seed, provenance=provenance), paths[seed])
+    drawn = [draw(paths, 1, seed)[0][0] for seed in range(400)]
+    assert 0.86 < drawn.count(paths[0]) / 400 < 0.94
+    assert [path for path, _ in draw(paths, 3, 0)] == paths
 
 
 @pytest.mark.usefixtures("same_threads")
