@@ -48,7 +48,8 @@ class Together:
     def of(cls, study: Study, runs: pd.DataFrame) -> "Together":
         """From the run table of the study."""
         final = runs[runs["purpose"] == "final"]
-        devices = final["device"] + " with Keras on " + final["backend"].replace("jax", "JAX")
+        backends = final["backend"].replace({"jax": "JAX", "tensorflow": "TensorFlow"})
+        devices = final["device"] + " with Keras on " + backends
         return cls(study, factorial.by_cell(final), tuple(sorted(set(devices))))
 
     @property
@@ -384,8 +385,8 @@ def on_one_scale(together: Together) -> list[str]:
         "adds is its test accuracy with it minus without it, averaged over the presence and "
         f"absence of all others; 95 % intervals on {lone['df'].iloc[0]:.0f} degrees of freedom, "
         f"the widest ±{50 * (lone['high'] - lone['low']).max():.2f} points, hold the scatter of "
-        "seeds and of combinations. The choice of test images adds a standard error of its own, "
-        f"{images:.2f} points at most.",
+        "seeds and of combinations. A choice of 10,000 test images adds a standard error of its "
+        f"own, {images:.2f} points at most.",
         report.adding_up(way, together.bottom),
         f"Of {math.comb(len(names), 2)} pairs, {len(pairs)} interact significantly (points that "
         f"each adds more, or less, where the other is there than on average): {listed(told)}.",
