@@ -373,7 +373,7 @@ def again(accuracy: pd.DataFrame, ending: str = "-again") -> pd.DataFrame:
     """A recipe against itself: the second training minus the first, paired by seed.
 
     Returns:
-        Indexed by cell, the columns of `stats.PairedDifference`; `largest`, of a single seed.
+        Indexed by cell, the columns of `stats.Difference`; `largest`, of a single seed.
     """
     rows = {}
     for second in accuracy.index[accuracy.index.str.endswith(ending)]:
