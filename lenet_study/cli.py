@@ -297,7 +297,8 @@ def study(
         plan, results, executor=executor, data_dir=data_dir, variants=chosen, progress=not quiet
     )
     click.echo(f"{plan.title}: {plan.question}\n")
-    click.echo(_comparison(runs[runs["purpose"] == "final"], plan.baseline).to_string(index=False))
+    final = runs[runs["purpose"] == "final"]
+    click.echo(_comparison(final, plan.baseline, plan.paired).to_string(index=False))
     if chosen:
         click.echo("\np is corrected for the variants shown; the technique may have more.")
     if grown := plan.edges(results):
@@ -806,7 +807,7 @@ def _class_table(
     )
 
 
-def _comparison(runs: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
+def _comparison(runs: "pd.DataFrame", baseline: str, paired: bool) -> "pd.DataFrame":
     """The final runs as a person reads them: a row a variant, against the baseline if it is there.
 
     A choice of variants without the baseline, as for one machine of several, has only its means.
@@ -817,7 +818,7 @@ def _comparison(runs: "pd.DataFrame", baseline: str) -> "pd.DataFrame":
 
     groups = {str(name): group for name, group in runs.groupby("variant", observed=True)}
     if baseline in groups:
-        table = stats.compare(runs, baseline)
+        table = stats.compare(runs, baseline, paired=paired)
     else:
         means = {name: stats.mean_interval(g["test_accuracy"]) for name, g in groups.items()}
         table = pd.DataFrame([{"variant": n, **mean._asdict()} for n, mean in means.items()])

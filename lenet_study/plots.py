@@ -295,7 +295,7 @@ def forest(
     axes: Axes | None = None,
     colours: Colours | None = None,
 ) -> Axes:
-    """Paired differences from the baseline with their intervals, the largest on top.
+    """Differences from the baseline with their intervals, the largest on top.
 
     A filled marker says that the difference is significant at 5 % after Holm's correction. With a
     column study that holds several, the variants stand under the name of their technique, and
@@ -303,7 +303,8 @@ def forest(
 
     Args:
         comparison: from `stats.compare` or `stats.summary`: columns variant, mean, difference,
-            difference_low, difference_high and p_holm. The baseline's own row gives its mean.
+            difference_low, difference_high and p_holm. The baseline's own row gives its mean. A
+            column pairs of zeros makes a technique's differences unpaired.
         baseline: the variant that all are compared with, or one for each technique.
         metric: what was compared.
         limit: where the axis ends on either side, in the axis' unit; a difference beyond it is an
@@ -319,6 +320,7 @@ def forest(
     places = 1 if unit == "%" else 3
     lines: list[Any] = []  # a heading is a string, a difference a row of the table
     headings: dict[str, str] = {}
+    unpaired: list[bool] = []
     for study, part in table.groupby("study", sort=False):
         name = baseline if isinstance(baseline, str) else baseline.get(str(study), "")
         if name not in set(part["variant"]):
@@ -328,6 +330,8 @@ def forest(
             )
         level = float(part.loc[part["variant"] == name, "mean"].iloc[0]) * factor
         headings[str(study)] = f"{name} ({level:.{places}f} {unit})"
+        unpaired.append("pairs" in part and not part["pairs"].any())
+        headings[str(study)] += ", unpaired" if several and unpaired[-1] else ""
         lines += [str(study)] if several else []
         others = part[part["variant"] != name]
         lines += list(others.sort_values("difference", ascending=False).itertuples())
@@ -365,8 +369,10 @@ def forest(
     unknown = any(np.isnan(line.p_holm) for line in lines if not isinstance(line, str))
     edge: dict[str, Any] = {"markeredgewidth": 1.5}
     open_label = f"p ≥ 0.05{' or unknown' if unknown else ''}"
+    pairing = "unpaired" if all(unpaired) else "paired by seed"
+    pairing += " unless said otherwise" if len(set(unpaired)) > 1 else ""
     keys = {
-        "95 % t-interval": Line2D([], [], color=_GREY),
+        f"95 % t-interval, {pairing}": Line2D([], [], color=_GREY),
         "p < 0.05 (Holm-corrected)": _marker(_GREY, "o", **edge),
         open_label: _marker(_GREY, "o", markerfacecolor="white", **edge),
     }

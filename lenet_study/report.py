@@ -14,7 +14,11 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"  # a number and its interval stay on one line o
 
 
 def results(
-    runs: pd.DataFrame, epochs: pd.DataFrame, baseline: str, targets: Sequence[float] = ()
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    baseline: str,
+    targets: Sequence[float] = (),
+    paired: bool = True,
 ) -> pd.DataFrame:
     """A study's results as text, the most accurate variant first.
 
@@ -23,17 +27,18 @@ def results(
         epochs: epoch table of the same runs.
         baseline: the variant that differences are measured against.
         targets: validation accuracies, fractions, whose epochs are of interest.
+        paired: whether differences are taken seed by seed, as the technique file says.
 
     Returns:
         Indexed by variant, columns of strings: learning rate, test accuracy with 95 % interval (%),
-        paired difference with 95 % interval (percentage points), Holm-corrected p, gap (training
+        difference with 95 % interval (percentage points), Holm-corrected p, gap (training
         minus validation accuracy, percentage points), median epochs to each target, and seconds an
         epoch.
 
     Raises:
         InputError: see `stats.summary`.
     """
-    summary = stats.summary(runs, epochs, baseline, targets).set_index("variant")
+    summary = stats.summary(runs, epochs, baseline, targets, paired).set_index("variant")
     final = runs[runs["purpose"] == "final"] if "purpose" in runs else runs
     rates = final.groupby(final["variant"].astype(str))["learning_rate"].first()
     rows = {}

@@ -112,6 +112,7 @@ class Study(_Frozen):
     question: str
     dataset: DatasetName = "cifar10"
     base: dict[str, Any] = {}
+    paired: bool = True  # by seed; False where the variants' first weights differ
     ladder: bool = False  # every variant changes the one before it, not the base
     in_summary: bool = True  # whether the summary has it, and `make study` trains it unasked
     design: Design | None = None  # of which the variants are the cells, see `factorial.expanded`

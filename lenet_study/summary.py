@@ -207,7 +207,8 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
 
 def _technique(study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """One technique's part of the overview's table."""
-    table = stats.summary(runs, epochs, study.baseline, TARGETS).assign(study=study.title)
+    table = stats.summary(runs, epochs, study.baseline, TARGETS, study.paired)
+    table = table.assign(study=study.title)
     final = runs[runs["purpose"] == "final"].groupby("variant", observed=True)
     names = table["variant"]
     tuned = set(runs.loc[runs["purpose"] == "tuning", "variant"])  # none where grids have one rate
@@ -319,7 +320,7 @@ def _accuracy(line: "Mapping[Any, Any] | pd.Series[Any]") -> str:
 
 
 def _difference(line: Mapping[Any, Any]) -> str:
-    """A paired difference with its interval, in points; bold where it is significant."""
+    """A difference with its interval, in points; bold where it is significant."""
     if line["baseline"]:
         return "baseline"
     text = points(line["difference"], line["difference_low"], line["difference_high"])
@@ -347,7 +348,7 @@ def scope(overview: Overview) -> str:
     """What the overview speaks of, and what it cannot speak of yet."""
     dataset = _dataset(overview)
     seeds, epochs = _sizes(overview)
-    size = f"{_count(seeds, 'paired seed')}, {_count(epochs, 'epoch')}"
+    size = f"{_count(seeds, 'seed')}, {_count(epochs, 'epoch')}"
     there = len(overview.baselines)
     if not there:
         text = f"No technique is completely recorded on {dataset} ({size}) yet."
@@ -362,6 +363,13 @@ def scope(overview: Overview) -> str:
     if overview.rehearsal:
         text += " This is a rehearsal, not the study."
     return text
+
+
+def _pairing(overview: Overview) -> str:
+    """How differences are taken, by the technique files' choice."""
+    unpaired = [study.title for study in overview.studies if not study.paired]
+    where = f", but not in {listed(unpaired)}, where first weights differ" if unpaired else ""
+    return f"paired by seed{where}"
 
 
 def on_one_scale(together: Together) -> list[str]:
@@ -558,7 +566,7 @@ def _count(number: int | str, thing: str) -> str:
 
 
 def forest(overview: Overview, *, only_best: bool = False) -> Axes:
-    """Every variant's paired difference, or only those of `best`, under its technique's name."""
+    """Every variant's difference, or only those of `best`, under its technique's name."""
     table = overview.table
     if only_best:
         kept = table["baseline"] | table.index.isin(best(overview).index)
@@ -674,8 +682,9 @@ def readme_section(overview: Overview, figures: str = "figures") -> str:
         first += ["**Within each technique.** " + scope(overview)]
     parts = [
         *(first or [scope(overview)]),
-        "For each technique the variant that is best on the validation images, and its paired "
-        "difference from the technique's baseline on the test images. Intervals are 95 % t-"
+        "For each technique the variant that is best on the validation images, and its "
+        "difference from the technique's baseline on the test images, "
+        f"{_pairing(overview)}. Intervals are 95 % t-"
         "intervals over the seeds; p is corrected after Holm; bold is significant at 5 %.",
         best_table(overview),
         counts,
