@@ -38,12 +38,12 @@ def record(
 ) -> None:
     """All runs of a study: tuning likes 0.1 best, final accuracies are as given, plus a spread."""
     results = folder / "results"
-    for run in study._tuning_runs(list(study.variants)):
+    for run in study.tuning_runs(list(study.variants)):
         liked = run.recipe.learning_rate == 0.1
         scores = make_run().validation.model_copy(update={"accuracy": 0.6 if liked else 0.2})
         made = make_run(run.recipe, run.seed, test=None, confusion_matrix=None, validation=scores)
         records.write(made, run.path(results))
-    for run in study._final_runs(study.learning_rates(results)):
+    for run in study.final_runs(study.learning_rates(results)):
         spread = 0.001 * ((run.seed * 7 + len(run.variant)) % 5)
         made = make_run(run.recipe, run.seed)
         changes = {
