@@ -8,10 +8,11 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from lenet_keras.backend import keras, ops, tf
+from lenet_keras.backend import ops, tf
 from lenet_keras.data import Dataset
 from lenet_keras.recipe import InputError, Recipe
 
@@ -77,8 +78,8 @@ def training_batches(
     indices = minibatch_indices(count, recipe.batch_size, recipe.epochs, seed)
     images = tf.constant(data.train.images)
     labels = tf.one_hot(data.train.labels, len(data.class_names))
-    mean = tf.constant(data.mean)
     known = None if taught is None else tf.constant(taught)
+    largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
     # One weight a step, as in the reference implementation of Zhang et al. 2018.
     mixing = np.random.default_rng([seed, 1 << 32]).beta(
         recipe.mixup_alpha, recipe.mixup_alpha, len(indices)
@@ -87,27 +88,22 @@ def training_batches(
     def batch(step: tf.Tensor, chosen: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         y = tf.gather(labels, chosen)
         draw = _Draw(seed, step, recipe.batch_size)
-        view = down = right = tf.zeros_like(chosen)
-        flipped = tf.zeros_like(chosen, tf.bool)
-        if "flip" in recipe.augmentation:
-            flipped = draw.uniform(0) < 0.5
-            view += tf.cast(flipped, tf.int32)
-        if "shift" in recipe.augmentation:
-            largest = recipe.shift_pixels
-            down, right = draw.integers(1, largest), draw.integers(2, largest)
-            side = 2 * largest + 1
-            view = (view * side + down + largest) * side + right + largest
+        # Each stream is drawn by itself: without flips or shifts the others stay as they are.
+        flipped = draw.uniform(0) < (0.5 if "flip" in recipe.augmentation else 0.0)
+        down, right = draw.integers(1, largest), draw.integers(2, largest)
         if {"flip", "shift"}.intersection(recipe.augmentation):
             x = shown(images, chosen, flipped, down, right)
         else:
             x = tf.gather(images, chosen)
         if taught is not None:
+            side = 2 * largest + 1
+            view = (tf.cast(flipped, tf.int32) * side + down + largest) * side + right + largest
             answers = tf.cast(tf.gather_nd(known, tf.stack([chosen, view], 1)), tf.float32)
             y = y * (1.0 - recipe.teacher_share) + answers * recipe.teacher_share
         if {"cutout", "mixup"}.intersection(recipe.augmentation):
             x = tf.cast(x, tf.float32)
         if "cutout" in recipe.augmentation:
-            x = cutout(x, draw.uniform(3), draw.uniform(4), recipe.cutout_size, mean)
+            x = cutout(x, draw.uniform(3), draw.uniform(4), recipe.cutout_size, data.mean)
         if "mixup" in recipe.augmentation:
             # The order is random already, so the batch upside down is a random partner.
             x = weight * x + (1 - weight) * tf.reverse(x, [0])
@@ -129,30 +125,30 @@ def training_batches(
     )
 
 
-def normalisation(data: Dataset) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+def normalisation(data: Dataset, library: Any = ops) -> Callable[[Any], Any]:
     """The function from pixel values (n, 32, 32, 3), uint8 or float32, to float32 images; those of
-    the training split get mean 0 and standard deviation 1 in each channel."""
+    the training split get mean 0 and standard deviation 1 in each channel.
+
+    Args:
+        data: whose training split it is.
+        library: `ops` for Keras' backend, `tf` for tf.data.
+    """
     # A value for every pixel: three channels broadcast five times slower than whole images.
     pixels = int(np.prod(data.train.images.shape[1:3]))
     mean, scale = np.tile(data.mean, pixels), np.tile(1.0 / data.deviation, pixels)
 
-    def normalise(images: keras.KerasTensor) -> keras.KerasTensor:
-        flat = ops.cast(ops.reshape(images, (-1, len(mean))), "float32")
-        return ops.reshape((flat - mean) * scale, ops.shape(images))
+    def normalise(images: Any) -> Any:
+        flat = library.cast(library.reshape(images, (-1, len(mean))), "float32")
+        return library.reshape((flat - mean) * scale, library.shape(images))
 
     return normalise
 
 
 def normalised(batches: Batches, data: Dataset) -> Batches:
     """The same batches with `normalisation` applied, for a network that does not do it itself."""
-    pixels = int(np.prod(data.train.images.shape[1:3]))
-    mean, scale = np.tile(data.mean, pixels), np.tile(1.0 / data.deviation, pixels)
-
-    def normalise(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        flat = tf.cast(tf.reshape(images, (-1, len(mean))), tf.float32)
-        return tf.reshape((flat - mean) * scale, tf.shape(images)), labels
-
-    return dataclasses.replace(batches, dataset=batches.dataset.map(normalise).prefetch(4))
+    normalise = normalisation(data, tf)
+    dataset = batches.dataset.map(lambda images, labels: (normalise(images), labels))
+    return dataclasses.replace(batches, dataset=dataset.prefetch(4))
 
 
 def views(recipe: Recipe) -> list[tuple[bool, int, int]]:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lenet_keras import evaluation, training
 from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.model import kernels, loss
-from lenet_keras.optimizer import Schedule
+from lenet_keras.optimizer import Schedule, optimizer
 from lenet_keras.pipeline import Batches, normalisation, training_batches
 from lenet_keras.recipe import Recipe
 from lenet_keras.run import History, Run
 from lenet_study import fused
+from lenet_study.curvature import MeasuredSGD
 from lenet_study.shards import ShardedNetwork, shard_count
 from lenet_study.stack import Stack
 
@@ -61,9 +61,9 @@ def fit(
     _compile(model, first, batches, data)
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
     steps, total_steps = batches.steps_per_epoch, first.epochs * batches.steps_per_epoch
-    with training.progress_bar(total_steps, verbose) as bar:
-        schedule = Schedule(recipes if len(recipes) > 1 else first, total_steps)
-        watch = MemberWatch(data, len(recipes), schedule, bar)
+    schedule = Schedule(recipes if len(recipes) > 1 else first, total_steps)
+    watch = MemberWatch(data, len(recipes), schedule, verbose)
+    with watch.bar:
         model.fit(
             batches.dataset,
             epochs=first.epochs,
@@ -100,8 +100,9 @@ def _compile(model: Fitted, recipe: Recipe, batches: Batches, data: Dataset) -> 
     if isinstance(model, Stack):
         model.compile_members(total_steps, **settings)
         return
+    kind = MeasuredSGD if recipe.step_sizes == "gauss_newton" else None
     model.compile(
-        optimizer=training.scaled_optimizer(recipe, total_steps),
+        optimizer=optimizer(recipe, total_steps, kind),
         loss=loss(recipe),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         **settings,
@@ -134,9 +135,9 @@ def final_predict(model: Fitted, data: Dataset) -> Callable[[Split], np.ndarray]
 class MemberWatch(training.Watch):
     """Watches several networks that train as one model; ends when all have diverged."""
 
-    def __init__(self, data: Dataset, members: int, schedule: Schedule, bar: tqdm) -> None:
+    def __init__(self, data: Dataset, members: int, schedule: Schedule, verbose: int) -> None:
         """`members` is the number of networks; see `Watch`."""
-        super().__init__(data, schedule, bar)
+        super().__init__(data, schedule, verbose)
         self.members = members
         self.epochs: list[dict[str, list[float]]] = []  # type: ignore[assignment]
 
@@ -169,7 +170,6 @@ class MemberWatch(training.Watch):
 
     def member_history(self, member: int) -> History:
         """One member's epochs, up to the one in which it diverged."""
-        columns = training.COLUMNS
         return training.make_history(
-            {name: [epoch[name][member] for epoch in self.epochs] for name in columns}
+            [{name: values[member] for name, values in epoch.items()} for epoch in self.epochs]
         )
