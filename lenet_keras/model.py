@@ -96,27 +96,23 @@ def lenet5(recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2]) -> ker
     names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
     seeds = dict(zip(names, np.random.SeedSequence(seed).generate_state(7).tolist(), strict=True))
 
-    def weights(name: str, fan_in: int) -> dict:
-        penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
-        return {
-            "name": name,
-            "kernel_initializer": kernel_initializer(
-                recipe.kernel_initializer, fan_in, seeds[name]
-            ),
-            "kernel_regularizer": penalty,
-        }
+    penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
 
-    def activated(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-        if normalize := normalization(recipe.normalization, name, dtype):
-            x = normalize(x)
+    def weights(name: str, fan_in: int) -> dict:
+        initializer = kernel_initializer(recipe.kernel_initializer, fan_in, seeds[name])
+        return {"name": name, "kernel_initializer": initializer, "kernel_regularizer": penalty}
+
+    def nonlinear(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         function = activation(recipe.activation)
         return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
 
+    def activated(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        normalize = normalization(recipe.normalization, name, dtype)
+        return nonlinear(name, normalize(x) if normalize else x)
+
     def pooled(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         if recipe.pooling == "trainable":
-            x = TrainablePooling2D(name=name, dtype=dtype)(x)
-            function = activation(recipe.activation)
-            return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
+            return nonlinear(name, TrainablePooling2D(name=name, dtype=dtype)(x))
         kind = layers.AveragePooling2D if recipe.pooling == "average" else layers.MaxPooling2D
         return kind(2, name=name, dtype=dtype)(x)
 
@@ -127,7 +123,6 @@ def lenet5(recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2]) -> ker
             kernel_initializer(recipe.kernel_initializer, 5 * 5 * len(maps), seeds["C3"] + i)
             for i, maps in enumerate(CONNECTIONS)
         ]
-        penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2)
         return ConnectedConv2D(draws, kernel_regularizer=penalty, name="C3", dtype=dtype)(x)
 
     def dropped(name: str, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,7 +1,6 @@
 """Keras' optimizers and the learning rate over a run, from a recipe."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 from lenet_keras.backend import keras, ops
@@ -49,28 +48,20 @@ def schedule_shape(name: str, progress: keras.KerasTensor) -> keras.KerasTensor:
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate at each step, for one recipe (a scalar) or for several (one each)."""
+    """The learning rate at each step of a training."""
 
-    def __init__(self, recipes: Recipe | Sequence[Recipe], total_steps: int) -> None:
+    def __init__(self, recipe: Recipe, total_steps: int) -> None:
         """`total_steps` is the number of steps of the whole training."""
-        self.recipes = recipes
-        self.total_steps = total_steps
+        self.recipe, self.total_steps = recipe, total_steps
 
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
-        """float32 () for one recipe, (members,) for a sequence."""
+        """float32 ()."""
         progress = ops.cast(step, "float32") / self.total_steps
-        if isinstance(self.recipes, Recipe):
-            return self.recipes.learning_rate * schedule_shape(self.recipes.schedule, progress)
-        shapes = {r.schedule: schedule_shape(r.schedule, progress) for r in self.recipes}
-        return ops.stack([r.learning_rate * shapes[r.schedule] for r in self.recipes])
+        return self.recipe.learning_rate * schedule_shape(self.recipe.schedule, progress)
 
     def get_config(self) -> dict:
         """Enough to save a compiled model."""
-        recipes = [self.recipes] if isinstance(self.recipes, Recipe) else self.recipes
-        return {
-            "recipes": [recipe.changes() for recipe in recipes],
-            "total_steps": self.total_steps,
-        }
+        return {"recipe": self.recipe.changes(), "total_steps": self.total_steps}
 
 
 def optimizer(

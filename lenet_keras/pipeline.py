@@ -5,7 +5,6 @@ Batches stay in pixel values, a quarter of the bytes; the network's first operat
 
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +49,7 @@ def minibatch_indices(images: int, batch_size: int, epochs: int, seed: int) -> n
 
 
 def training_batches(
-    data: Dataset, recipe: Recipe, seed: int, taught: np.ndarray | None = None
+    data: Dataset, recipe: Recipe, seed: int, relabel: Callable[..., tf.Tensor] | None = None
 ) -> Batches:
     """The training split, shuffled anew for each epoch and augmented.
 
@@ -61,8 +60,8 @@ def training_batches(
         data: the recipe's dataset.
         recipe: of batches and augmentation.
         seed: of order and augmentation.
-        taught: what teachers say of every training image in every view, probabilities, float16
-            (images, views, classes); `teacher_share` of each label is that.
+        relabel: gives other labels for a batch's own (batch, classes), from these, the images'
+            numbers, whether each is flipped, and its pixels down and right, all (batch,).
 
     Raises:
         InputError: the recipe is for another dataset, or one batch is larger than the split.
@@ -78,7 +77,6 @@ def training_batches(
     indices = minibatch_indices(count, recipe.batch_size, recipe.epochs, seed)
     images = tf.constant(data.train.images)
     labels = tf.one_hot(data.train.labels, len(data.class_names))
-    known = None if taught is None else tf.constant(taught)
     largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
     # One weight a step, as in the reference implementation of Zhang et al. 2018.
     mixing = np.random.default_rng([seed, 1 << 32]).beta(
@@ -95,11 +93,8 @@ def training_batches(
             x = shown(images, chosen, flipped, down, right)
         else:
             x = tf.gather(images, chosen)
-        if taught is not None:
-            side = 2 * largest + 1
-            view = (tf.cast(flipped, tf.int32) * side + down + largest) * side + right + largest
-            answers = tf.cast(tf.gather_nd(known, tf.stack([chosen, view], 1)), tf.float32)
-            y = y * (1.0 - recipe.teacher_share) + answers * recipe.teacher_share
+        if relabel:
+            y = relabel(y, chosen, flipped, down, right)
         if {"cutout", "mixup"}.intersection(recipe.augmentation):
             x = tf.cast(x, tf.float32)
         if "cutout" in recipe.augmentation:
@@ -149,22 +144,6 @@ def normalised(batches: Batches, data: Dataset) -> Batches:
     normalise = normalisation(data, tf)
     dataset = batches.dataset.map(lambda images, labels: (normalise(images), labels))
     return dataclasses.replace(batches, dataset=dataset.prefetch(4))
-
-
-def views(recipe: Recipe) -> list[tuple[bool, int, int]]:
-    """Every way in which a recipe's flips and shifts can show an image: whether it is mirrored, and
-    the pixels down and right, in the order of their numbers."""
-    largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
-    moves = range(-largest, largest + 1)
-    mirrored = (False, True) if "flip" in recipe.augmentation else (False,)
-    return list(itertools.product(mirrored, moves, moves))
-
-
-def seen(images: np.ndarray, view: tuple[bool, int, int]) -> np.ndarray:
-    """Images uint8 (n, 32, 32, 3) as one of `views` shows them."""
-    every = tf.range(len(images))
-    mirrored, down, right = (tf.fill([len(images)], value) for value in view)
-    return shown(tf.constant(images), every, mirrored, down, right).numpy()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
@@ -73,8 +74,7 @@ def train(
         optimizer=optimizer(recipe, total_steps),
         loss=loss(recipe),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=steps_per_execution(steps),
-        jit_compile=jit_compile(),
+        **execution(steps),
     )
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
     watch = Watch(data, Schedule(recipe, total_steps), verbose)
@@ -89,7 +89,7 @@ def train(
         )
     logits = all_logits(lambda split: predict(network, split, data), recipe, data, score_test)
     where = provenance(data, batches, started)
-    return make_run(recipe, seed, data, watch.history(), logits, kernels(network), where)
+    return make_run(recipe, seed, data, make_history(watch.epochs), logits, kernels(network), where)
 
 
 def beyond_keras(recipe: Recipe) -> list[str]:
@@ -97,14 +97,16 @@ def beyond_keras(recipe: Recipe) -> list[str]:
     return [name for name in BEYOND_KERAS if name in recipe.changes()]
 
 
-def steps_per_execution(steps: int) -> int:
-    """The largest divisor of an epoch that is not too long, so that no epoch ends in between."""
-    return max(n for n in range(1, LONGEST_EXECUTION + 1) if steps % n == 0)
+def execution(steps: int) -> dict[str, Any]:
+    """How Keras is to run the `steps` of an epoch, for `compile`.
 
-
-def jit_compile() -> bool:
-    """Whether XLA pays: on an accelerator and under JAX; on a CPU TensorFlow's own kernels win."""
-    return keras.backend.backend() == "jax" or backend.accelerator() is not None
+    At once go as many as the largest divisor that is not too long, so that no epoch ends in
+    between. XLA pays on an accelerator and under JAX; on a CPU TensorFlow's own kernels win.
+    """
+    return {
+        "steps_per_execution": max(n for n in range(1, LONGEST_EXECUTION + 1) if steps % n == 0),
+        "jit_compile": keras.backend.backend() == "jax" or backend.accelerator() is not None,
+    }
 
 
 def callbacks(
@@ -166,10 +168,6 @@ class Watch(keras.callbacks.Callback):
         self.model.stop_training = True
         if not self.bar.disable:
             self.bar.write("The loss is no longer finite: the run has diverged and ends here.")
-
-    def history(self) -> History:
-        """All epochs, up to the one in which the run diverged."""
-        return make_history(self.epochs)
 
 
 def make_history(epochs: Sequence[Mapping[str, float]]) -> History:
@@ -298,9 +296,8 @@ def _git_commit(packages: Sequence[Path]) -> str | None:
     """The commit of the source tree these packages run from, None where it is no checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command, nowhere = ["git", *arguments], subprocess.DEVNULL
+        return subprocess.check_output(command, cwd=PACKAGE, text=True, stderr=nowhere).strip()
 
     try:
         # Installed into a folder of somebody's checkout, the package is no part of that.

@@ -22,7 +22,7 @@ from lenet_keras.run import History, Run
 from lenet_study import fused
 from lenet_study.curvature import MeasuredSGD
 from lenet_study.shards import ShardedNetwork, shard_count
-from lenet_study.stack import Stack
+from lenet_study.stack import MemberSchedule, Stack
 
 PACKAGES = (training.PACKAGE, Path(__file__).parent)
 Fitted = Stack | ShardedNetwork
@@ -33,7 +33,7 @@ def fit(
     recipes: Sequence[Recipe],
     seed: int,
     data: Dataset,
-    taught: np.ndarray | None,
+    relabel: Callable[..., tf.Tensor] | None,
     started: datetime,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
@@ -47,7 +47,7 @@ def fit(
         recipes: one a member.
         seed: of the minibatch order and the augmentation.
         data: the recipes' dataset.
-        taught: see `training_batches`.
+        relabel: see `training_batches`.
         started: when the training began, its teachers' included, in UTC.
         callbacks: what else Keras is to call.
         score_test: whether the test set is evaluated, once, at the end.
@@ -57,11 +57,11 @@ def fit(
         A run for each member, in order.
     """
     first = recipes[0]
-    batches = training_batches(data, first, seed, taught)
+    batches = training_batches(data, first, seed, relabel)
     _compile(model, first, batches, data)
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
     steps, total_steps = batches.steps_per_epoch, first.epochs * batches.steps_per_epoch
-    schedule = Schedule(recipes if len(recipes) > 1 else first, total_steps)
+    schedule = MemberSchedule(recipes, total_steps)
     watch = MemberWatch(data, len(recipes), schedule, verbose)
     with watch.bar:
         model.fit(
@@ -92,10 +92,7 @@ def fit(
 def _compile(model: Fitted, recipe: Recipe, batches: Batches, data: Dataset) -> None:
     """Make a model ready for its recipes' training; what they share, `recipe` says."""
     model.shards, model.prepare = shard_count(recipe), compiled_normalisation(data)
-    settings = {
-        "steps_per_execution": training.steps_per_execution(batches.steps_per_epoch),
-        "jit_compile": training.jit_compile(),
-    }
+    settings = training.execution(batches.steps_per_epoch)
     total_steps = recipe.epochs * batches.steps_per_epoch
     if isinstance(model, Stack):
         model.compile_members(total_steps, **settings)
