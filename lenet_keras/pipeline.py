@@ -75,13 +75,32 @@ def training_batches(
             "and one batch may not be larger."
         )
     indices = minibatch_indices(count, recipe.batch_size, recipe.epochs, seed)
-    images = tf.constant(data.train.images)
-    labels = tf.one_hot(data.train.labels, len(data.class_names))
-    largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
     # One weight a step, as in the reference implementation of Zhang et al. 2018.
     mixing = np.random.default_rng([seed, 1 << 32]).beta(
         recipe.mixup_alpha, recipe.mixup_alpha, len(indices)
     )
+    dataset = tf.data.Dataset.from_tensor_slices(
+        (np.arange(len(indices), dtype=np.int32), indices, mixing.astype(np.float32))
+    )
+    # One thread beside the training's is enough. The autotuner is off: it holds up the end of
+    # every iterator.
+    dataset = dataset.map(_augmentation(data, recipe, seed, relabel)).prefetch(4)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return Batches(
+        dataset=dataset.with_options(options),
+        steps_per_epoch=count // recipe.batch_size,
+        digest=hashlib.sha256(indices.astype("<i4").tobytes()).hexdigest()[:16],
+    )
+
+
+def _augmentation(
+    data: Dataset, recipe: Recipe, seed: int, relabel: Callable[..., tf.Tensor] | None
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """The function from a step, its images' numbers and mixup's weight to images and labels."""
+    images = tf.constant(data.train.images)
+    labels = tf.one_hot(data.train.labels, len(data.class_names))
+    largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
 
     def batch(step: tf.Tensor, chosen: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         y = tf.gather(labels, chosen)
@@ -105,19 +124,7 @@ def training_batches(
             y = weight * y + (1 - weight) * tf.reverse(y, [0])
         return x, y
 
-    dataset = tf.data.Dataset.from_tensor_slices(
-        (np.arange(len(indices), dtype=np.int32), indices, mixing.astype(np.float32))
-    )
-    # One thread beside the training's is enough. The autotuner is off: it holds up the end of
-    # every iterator.
-    dataset = dataset.map(batch).prefetch(4)
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return Batches(
-        dataset=dataset.with_options(options),
-        steps_per_epoch=count // recipe.batch_size,
-        digest=hashlib.sha256(indices.astype("<i4").tobytes()).hexdigest()[:16],
-    )
+    return batch
 
 
 def normalisation(data: Dataset, library: Any = ops) -> Callable[[Any], Any]:
