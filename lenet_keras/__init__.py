@@ -15,12 +15,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 def available_threads() -> int:
     """What a person granted by LENET_THREADS, else the processor cores this process may use."""
     if granted := os.environ.get("LENET_THREADS"):
-        if not granted.isdecimal() or int(granted) < 1:
-            print(
-                f"LENET_THREADS: found {granted!r}; allowed: whole numbers from 1.", file=sys.stderr
-            )
-            raise SystemExit(2)
-        return int(granted)
+        if granted.isdecimal() and int(granted) >= 1:
+            return int(granted)
+        print(f"LENET_THREADS: found {granted!r}; allowed: whole numbers from 1.", file=sys.stderr)
+        raise SystemExit(2)
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -122,10 +122,8 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _fields_that_need_each_other(self) -> "Recipe":
         if self.momentum and self.optimizer != "sgd":
-            raise ValueError(
-                f"momentum: {self.momentum} has no effect with optimizer '{self.optimizer}'; "
-                "it belongs to 'sgd'"
-            )
+            found = f"momentum: {self.momentum} has no effect with optimizer '{self.optimizer}'"
+            raise ValueError(f"{found}; it belongs to 'sgd'")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs momentum above 0")
         if self.step_sizes == "gauss_newton" and (
@@ -152,15 +150,11 @@ class Recipe(BaseModel):
             )
         if self.output == "rbf" and self.label_smoothing:
             raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")
-        for name, field in (
-            ("shift", "shift_pixels"),
-            ("cutout", "cutout_size"),
-            ("mixup", "mixup_alpha"),
-        ):
-            if name not in self.augmentation and field in self.changes():
-                raise ValueError(f"{field} has no effect unless augmentation holds '{name}'")
         for field in self.changes():
-            if field.startswith("teacher_") and not self.teachers:
+            name, _, setting = field.partition("_")
+            if setting and name in get_args(Augmentation) and name not in self.augmentation:
+                raise ValueError(f"{field} has no effect unless augmentation holds '{name}'")
+            if name == "teacher" and not self.teachers:
                 raise ValueError(f"{field} has no effect without teachers")
         return self
 
@@ -240,9 +234,8 @@ class _StrictLoader(yaml.SafeLoader):
                 continue  # SafeLoader refuses the one and merges the other
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"'{key}' is given twice", problem_mark=key_node.start_mark
-                )
+                problem = f"'{key}' is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -604,9 +604,9 @@ def _recipe(
 
 def _data(asked: str, data_dir: Path | None, quiet: bool) -> "Dataset":
     """The dataset of that name or what "auto" finds; says which it is, in one line."""
-    from lenet_keras.data import resolve_dataset
+    from lenet_keras.data import load_data
 
-    data = resolve_dataset(asked, data_dir, progress=not quiet)
+    data = load_data(asked, data_dir, progress=not quiet)
     why = ""
     if asked == "auto" and data.name != "cifar10":
         why = "; CIFAR-10 is not on this machine and could not be downloaded"

@@ -130,6 +130,7 @@ FLOORS = [
     {"lenet_keras.recipe", "lenet_keras.backend"},
     {
         "lenet_keras.run",
+        "lenet_keras.download",
         "lenet_keras.data",
         "lenet_keras.lenet_1998",
         "lenet_keras.model",
