@@ -309,13 +309,33 @@ def test_bad_input_is_answered_with_what_to_do(
     assert contents(tmp_path) == before
 
 
-def test_a_number_of_threads_that_is_none_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("arguments", "code", "errors"),
+    [
+        (("-c", "import lenet_keras, lenet_study.cli"), 0, ""),
+        ((*LENET, "records"), 2, "Error: LENET_THREADS: found 'two'; allowed: whole numbers"),
+        (("-c", "import lenet_keras.training"), 1, "InputError: LENET_THREADS: found 'two'"),
+    ],
+)
+def test_a_number_of_threads_that_is_none_is_refused_by_what_computes(
+    arguments: tuple[str, ...],
+    code: int,
+    errors: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LENET_THREADS", "two")
-    answer = call(tmp_path, "-c", "import lenet_keras")
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr == "LENET_THREADS: found 'two'; allowed: whole numbers from 1.\n"
+    answer = call(tmp_path, *arguments)
+    assert (answer.returncode, answer.stdout) == (code, "")
+    assert errors in answer.stderr
+
+
+def test_what_plain_keras_does_not_have_is_trained_as_studies_do(tmp_path: Path) -> None:
+    options = ("--set", "step_sizes=gauss_newton", "--set", "learning_rate=0.001")
+    answer = call(tmp_path, TRAIN, *QUICK, *options, "--out", "run", "--quiet")
+    assert answer.returncode == 0, answer.stderr
+    run = records.read(tmp_path / "run" / "run.json")
+    assert (run.recipe.step_sizes, run.status) == ("gauss_newton", "completed")
 
 
 def test_what_plain_keras_does_not_have_is_trained_as_studies_do(tmp_path: Path) -> None:
