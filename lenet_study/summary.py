@@ -19,6 +19,7 @@ from scipy import stats as scipy_stats
 
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import plots, stats
+from lenet_study.files import whole_file
 from lenet_study.report import at_edge, listed, p_value, percent, points, signed
 from lenet_study.study import Study
 
@@ -587,14 +588,11 @@ def write_readme(readme: Path, section: str) -> bool:
     before, old, after = _split(readme)
     if section == old:
         return False
-    temporary = readme.with_name(f".{readme.name}.new")
     try:
-        temporary.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
-        temporary.replace(readme)
+        with whole_file(readme) as temporary:
+            temporary.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{readme}: cannot be written ({error.strerror}).") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return True
 
 
