@@ -131,25 +131,16 @@ class Everything:
     Attributes:
         studies: at the size and on the dataset that were asked for.
         rehearsal: whether either is another than the technique files'.
+        out: folder of the executed notebooks, and of all else in a rehearsal.
+        results: folder of the records.
+        figures: folder of the figures.
     """
 
     studies: tuple[Study, ...]
     rehearsal: bool
-
-    @property
-    def out(self) -> Path:
-        """Folder of the executed notebooks, and of all else in a rehearsal."""
-        return Path("runs/rehearsal" if self.rehearsal else "runs/study")
-
-    @property
-    def results(self) -> Path:
-        """Folder of the records."""
-        return self.out / "results" if self.rehearsal else Path("results")
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the figures."""
-        return self.out / "figures" if self.rehearsal else Path("figures")
+    out: Path
+    results: Path
+    figures: Path
 
 
 def plan_everything(
@@ -176,7 +167,10 @@ def plan_everything(
             raise InputError(f"--only {name}: there is no such technique.{nearest(name, names)}")
     resized = [study.resized(seeds, epochs, dataset) for study in given]
     chosen = tuple(s for s in resized if (s.name in only if only else s.in_summary))
-    return Everything(chosen, rehearsal=resized != given or dataset != "cifar10")
+    rehearsal = resized != given or dataset != "cifar10"
+    out = Path("runs/rehearsal" if rehearsal else "runs/study")
+    root = out if rehearsal else Path()
+    return Everything(chosen, rehearsal, out, root / "results", root / "figures")
 
 
 @dataclass(frozen=True)
