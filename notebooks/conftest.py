@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lenet_keras.data import UnavailableError, load_data
+from lenet_keras.data import load_data
+from lenet_keras.download import UnavailableError
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study.executors import environment
 from lenet_study.notebooks import technique
