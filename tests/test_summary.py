@@ -235,10 +235,11 @@ def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> Non
 
 def write_factorial(folder: Path) -> Study:
     """Four techniques: the first two add 4 and 2 points, and 1 more where both are there."""
-    fields = {"A": ("dropout", 0.1), "B": ("l2", 0.1), "C": ("l1", 0.1), "D": ("momentum", 0.9)}
+    # None of them is a recipe of the other techniques, whose records it would share.
+    fields = {"A": "dropout", "B": "l2", "C": "l1", "D": "momentum"}
     factors = {
-        letter: {"name": field, "levels": {"without": {field: 0.0}, "with": {field: value}}}
-        for letter, (field, value) in fields.items()
+        letter: {"name": field, "levels": {"without": {field: 0.001}, "with": {field: 0.4}}}
+        for letter, field in fields.items()
     }
     content = {
         **{"title": "Together", "question": "How much?", "in_summary": False, "baseline": "none"},
