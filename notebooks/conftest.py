@@ -68,7 +68,8 @@ def lacking_runs(notebook: Path) -> int:
     """
     code = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells)
     lacking = 0
-    for name in sorted(set(re.findall(r"configs/(\w+)\.yaml\"", code))):
+    named = re.findall(r"configs/(\w+)\.yaml\"|open_technique\(\s*\"(\w+)\"", code)
+    for name in sorted({file or opened for file, opened in named}):
         path = notebook.parent.parent / "configs" / f"{name}.yaml"
         if not {"variants", "factors"} & read_yaml(path).keys():
             continue
