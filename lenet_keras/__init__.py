@@ -1,7 +1,7 @@
 """LeNet-5 on CIFAR-10: what each modern technique adds, with evidence."""
 
+import contextlib
 import os
-import sys
 
 # TensorFlow reads these when it is first imported. Its start-up lines are no news to a reader, and
 # nbval would see them as differences; a person's own setting wins.
@@ -13,28 +13,38 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def available_threads() -> int:
-    """What a person granted by LENET_THREADS, else the processor cores this process may use."""
+    """What a person granted by LENET_THREADS, else the processor cores this process may use.
+
+    Raises:
+        InputError: LENET_THREADS is no number from 1.
+    """
     if granted := os.environ.get("LENET_THREADS"):
         if not granted.isdecimal() or int(granted) < 1:
-            print(
-                f"LENET_THREADS: found {granted!r}; allowed: whole numbers from 1.", file=sys.stderr
-            )
-            raise SystemExit(2)
+            from lenet_keras.recipe import InputError
+
+            raise InputError(f"LENET_THREADS: found {granted!r}; allowed: whole numbers from 1.")
         return int(granted)
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-# A study's training step goes through a batch in this many parts side by side, each with its share
-# of TensorFlow's threads, on whose number the last digits of its records depend. Both must be known
-# before TensorFlow is imported. A person's own setting of TensorFlow's variables wins,
+def __getattr__(name: str) -> int:
+    """`PARALLEL_SHARDS`; asked for by what computes, so that no import of the package fails."""
+    if name != "PARALLEL_SHARDS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return min(available_threads(), 4)
+
+
+# A study's training step goes through a batch in PARALLEL_SHARDS parts side by side, each with its
+# share of TensorFlow's threads, on whose number the last digits of its records depend. Both must be
+# known before TensorFlow is imported. A person's own setting of TensorFlow's variables wins,
 # LENET_THREADS over it, so that several runs can share a machine.
-PARALLEL_SHARDS = min(available_threads(), 4)
-_THREADS = {
-    "TF_NUM_INTRAOP_THREADS": -(-available_threads() // PARALLEL_SHARDS),
-    "TF_NUM_INTEROP_THREADS": available_threads(),
-}
-for _name, _count in _THREADS.items():
-    if "LENET_THREADS" in os.environ or _name not in os.environ:
-        os.environ[_name] = str(_count)
+with contextlib.suppress(ValueError):  # of LENET_THREADS, which PARALLEL_SHARDS will tell
+    _THREADS = {
+        "TF_NUM_INTRAOP_THREADS": -(-available_threads() // __getattr__("PARALLEL_SHARDS")),
+        "TF_NUM_INTEROP_THREADS": available_threads(),
+    }
+    for _name, _count in _THREADS.items():
+        if "LENET_THREADS" in os.environ or _name not in os.environ:
+            os.environ[_name] = str(_count)

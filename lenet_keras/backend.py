@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -44,18 +45,16 @@ ROUNDING_VARIABLES = (
 def _standard_error_held_back() -> Iterator[None]:
     """Drop what compiled code writes to standard error, but show it if the import fails."""
     sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "wb", 0) as original:
         os.dup2(held.fileno(), 2)
         try:
             yield
         except BaseException:
             held.seek(0)
-            os.write(original, held.read())
+            original.write(held.read())
             raise
         finally:
-            os.dup2(original, 2)
-            os.close(original)
+            os.dup2(original.fileno(), 2)
 
 
 with _standard_error_held_back():
@@ -103,15 +102,11 @@ def onednn() -> bool:
 def instruction_set() -> str:
     """The widest vector instructions that oneDNN may use here, one of `INSTRUCTION_SETS`; the kind
     of machine ("arm64") where it has others or the system does not tell."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        flags = set()
+    flags = set(_cpuinfo().split())
     able = [name for name, flag in INSTRUCTION_SETS.items() if flag in flags]
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    if allowed in able:
-        able = able[able.index(allowed) :]
-    return able[0] if able else platform.machine()
+    narrower = able[able.index(allowed) :] if allowed in able else able
+    return narrower[0] if narrower else platform.machine()
 
 
 def rounding_settings() -> dict[str, str]:
@@ -133,22 +128,13 @@ def accelerator() -> str | None:
 
 def processor() -> str:
     """The processor's name, as the system gives it."""
+    named = re.search(r"^model name\s*:\s*(.+?)\s*$", _cpuinfo(), re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> str:
+    """What Linux tells of the processor; nothing on other systems."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-__all__ = [
-    "accelerator",
-    "instruction_set",
-    "keras",
-    "layers",
-    "onednn",
-    "ops",
-    "processor",
-    "rounding_settings",
-    "tf",
-]
+        return ""

@@ -3,42 +3,28 @@
 CIFAR-10: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009), chapter 3.
 """
 
-import contextlib
 import gzip
 import hashlib
 import io
 import os
 import pickle
-import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import pooch
-import requests
-import urllib3
-from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
+from lenet_keras.download import PublishedFile, UnavailableError, download, keras_datasets, verified
 from lenet_keras.recipe import DatasetName, InputError, nearest
 
 SPLIT_SEED = 1998  # of the validation split; another value is another study
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file to download. Its sum is known, so a mirror needs no trust."""
-
-    path: str  # below the `datasets` folder of the Keras cache
-    known_hash: str  # "algorithm:hexadecimal digits"
-    urls: tuple[str, ...]  # tried in this order
-    timeout: tuple[float, float] = (5.0, 20.0)  # seconds: to connect, without receiving a byte
+# Below the Keras cache: where `download`, Keras 3 and Keras 2 leave the folder or the archive.
+CACHED = ("", f"{FOLDER}-target", f"{FOLDER}-target_archive", f"{FOLDER}.tar.gz")
 
 
 @dataclass(frozen=True)
@@ -97,21 +83,9 @@ FASHION_MNIST = {
     )
 }
 FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-
-
-class UnavailableError(InputError):
-    """A dataset is not on this machine and cannot be downloaded; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +99,10 @@ class Split:
         """Number of images."""
         return len(self.labels)
 
+    def take(self, indices: np.ndarray) -> "Split":
+        """Copies of some of the images, in the order of `indices`, int (k,)."""
+        return Split(self.images[indices], self.labels[indices])
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -137,12 +115,12 @@ class Dataset:
     class_names: tuple[str, ...]
     fingerprint: str  # 16 hexadecimal digits; equal for equal content in an equal order
 
-    @cached_property
+    @property
     def mean(self) -> np.ndarray:
         """Mean of the training images, float32 (3,), per channel, in pixel values 0 to 255."""
         return self._moments[0]
 
-    @cached_property
+    @property
     def deviation(self) -> np.ndarray:
         """Standard deviation of the training images, float32 (3,), unit and axes as in `mean`."""
         return self._moments[1]
@@ -150,14 +128,10 @@ class Dataset:
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         # Counting values is exact and needs no float copy of the images.
-        images = self.train.images
         counts = np.zeros((3, 256), np.int64)
-        for start in range(0, len(images), 1000):
-            for channel in range(3):
-                pixels = images[start : start + 1000, ..., channel].ravel()
-                counts[channel] += np.bincount(pixels, minlength=256)
-        total = counts.sum(axis=1)
-        values = np.arange(256)
+        for part in np.array_split(self.train.images, 1 + len(self.train) // 1000):
+            counts += [np.bincount(part[..., c].ravel(), minlength=256) for c in range(3)]
+        total, values = counts.sum(axis=1), np.arange(256)
         mean = counts @ values / total
         deviation = np.sqrt(counts @ values**2 / total - mean**2)
         return mean.astype(np.float32), deviation.astype(np.float32)
@@ -169,48 +143,30 @@ def load_data(
     """A dataset's verified arrays; downloaded where it is not on this machine yet.
 
     Args:
-        name: "cifar10", "digits", "mnist" or "fashion_mnist".
+        name: "cifar10", "digits", "mnist", "fashion_mnist", or "auto": CIFAR-10 where it can be
+            had, else the digits; the `name` of what comes back says which.
         data_dir: where to look for CIFAR-10 first, see `load_cifar10`. The digits come with
             scikit-learn, MNIST and Fashion-MNIST from the Keras cache.
         progress: show a progress bar while downloading.
 
     Raises:
-        InputError: no such dataset, or a file that was given is damaged.
+        InputError: no such dataset, or a file that was given is damaged, also for "auto".
         UnavailableError: not on this machine and not to be downloaded.
     """
-    if name == "cifar10":
-        return load_cifar10(data_dir, progress=progress)
-    if name == "digits":
+    if name in ("cifar10", "auto"):
+        try:
+            return load_cifar10(data_dir, progress=progress)
+        except UnavailableError:
+            if name == "cifar10":
+                raise
+    if name in ("digits", "auto"):
         return load_digits()
     if name == "mnist":
         return load_mnist(progress=progress)
     if name == "fashion_mnist":
         return load_fashion_mnist(progress=progress)
-    raise _unknown(name, get_args(DatasetName))
-
-
-def resolve_dataset(
-    name: str, data_dir: Path | str | None = None, *, progress: bool = True
-) -> Dataset:
-    """As `load_data`; "auto" is CIFAR-10 where it can be had, else the digits.
-
-    The `name` of what comes back says which it is.
-
-    Raises:
-        InputError: as `load_data`. "auto" too refuses a damaged file that was given to it.
-    """
-    if name != "auto":
-        if name not in get_args(DatasetName):
-            raise _unknown(name, (*get_args(DatasetName), "auto"))
-        return load_data(name, data_dir, progress=progress)
-    try:
-        return load_cifar10(data_dir, progress=progress)
-    except UnavailableError:
-        return load_digits()
-
-
-def _unknown(name: str, allowed: tuple[str, ...]) -> InputError:
-    return InputError(f"dataset: found {name!r}; no such dataset.{nearest(name, allowed)}")
+    hint = nearest(name, (*get_args(DatasetName), "auto"))
+    raise InputError(f"dataset: found {name!r}; no such dataset.{hint}")
 
 
 def load_cifar10(
@@ -232,46 +188,40 @@ def load_cifar10(
         InputError: `data_dir` or LENET_DATA holds CIFAR-10, but a file is missing or damaged.
         UnavailableError: found nowhere and not to be downloaded.
     """
-    attempts = []
-    given, origin = (data_dir, "data_dir") if data_dir else (os.getenv("LENET_DATA"), "LENET_DATA")
-    if given:
+    tried = []
+    if given := data_dir or os.getenv("LENET_DATA"):
         folder = Path(given).expanduser()
         # What a person named is used or refused; a silent download would hide the damage.
         if place := _find_cifar10(folder, source):
-            return _cifar10_from(place, source)
-        attempts.append(f"{origin} {folder}: {_absence(folder)}")
-    else:
-        attempts.append("data_dir and LENET_DATA: not given")
-
-    cached = list(_cached_cifar10(source))
-    for place in cached:
-        try:
-            return _cifar10_from(place, source)
-        except InputError as error:
-            attempts.append(f"Keras cache: {error}")
-    if not cached:
-        attempts.append(f"Keras cache {_keras_datasets()}: {_absence(_keras_datasets())}")
-
+            return _read_cifar10(place, source)
+        absence = "holds no CIFAR-10" if folder.is_dir() else "no such folder"
+        tried.append(f"{'data_dir' if data_dir else 'LENET_DATA'} {folder}: {absence}")
+    cache = keras_datasets()
+    for name in CACHED:
+        if place := _find_cifar10(cache / name, source):
+            try:
+                return _read_cifar10(place, source)
+            except InputError as error:
+                tried.append(str(error))
     try:
-        archive = download(source.archive, progress=progress)
+        return _read_cifar10(download(source.archive, progress=progress), source)
     except UnavailableError as error:
-        tried = "\n".join(f"  {line}" for line in [*attempts, *str(error).splitlines()])
+        lines = "".join(f"  {line}\n" for line in [*tried, *str(error).splitlines()])
         raise UnavailableError(
-            f"CIFAR-10 was not found and could not be downloaded.\n{tried}\n"
+            f"CIFAR-10 was not found and could not be downloaded.\n{lines}"
             "There are three ways to provide it:\n"
             f"  1. --data-dir DIR or LENET_DATA=DIR, where DIR holds the folder {FOLDER} or the "
             f"archive {ARCHIVE};\n"
-            f"  2. the archive in the Keras cache: {_keras_datasets() / ARCHIVE};\n"
+            f"  2. the archive in the Keras cache: {cache / ARCHIVE};\n"
             "  3. a network connection to one of the addresses above; a download goes on where "
             "it stopped."
         ) from None
-    return _cifar10_from(archive, source)
 
 
-def _find_cifar10(data_dir: Path, source: Source) -> Path | None:
-    """The folder of batch files or the archive: `data_dir` itself or in it."""
+def _find_cifar10(folder: Path, source: Source) -> Path | None:
+    """The folder of batch files or the archive: `folder` itself or in it."""
     try:
-        for place in (data_dir, data_dir / FOLDER, data_dir / ARCHIVE):
+        for place in (folder, folder / FOLDER, folder / ARCHIVE):
             if place.is_file() or any((place / name).exists() for name in source.file_md5):
                 return place
     except OSError as error:
@@ -279,100 +229,37 @@ def _find_cifar10(data_dir: Path, source: Source) -> Path | None:
     return None
 
 
-def _absence(folder: Path) -> str:
-    return f"holds neither {FOLDER} nor {ARCHIVE}" if folder.is_dir() else "no such folder"
+def _read_cifar10(place: Path, source: Source) -> Dataset:
+    """CIFAR-10 from a folder or an archive; `verified` says what it raises."""
+    batches = {
+        name: _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+        for name, content in _verified_files(place, source)
+    }
+    class_names = tuple(label.decode() for label in batches.pop("batches.meta")[b"label_names"])
+
+    def split(names: list[str]) -> Split:
+        labels = np.concatenate([batches[name][b"labels"] for name in names])
+        planes = np.concatenate([batches.pop(name)[b"data"] for name in names])
+        images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return Split(np.ascontiguousarray(images), labels.astype(np.int32))
+
+    test = split(["test_batch"])
+    training = split(sorted(batches))
+    return _hold_out("cifar10", training, test, source.validation_images, class_names)
 
 
-def _cached_cifar10(source: Source) -> Iterator[Path]:
-    """Where Keras 2, Keras 3 and `download` leave CIFAR-10, as far as it is there."""
-    datasets = _keras_datasets()
-    for place in (
-        datasets,
-        datasets / f"{FOLDER}-target",
-        datasets / f"{FOLDER}-target_archive",
-        datasets / f"{FOLDER}.tar.gz",
-    ):
-        if found := _find_cifar10(place, source):
-            yield found
-
-
-def _keras_datasets() -> Path:
-    """The folder `datasets` of the Keras cache, found as Keras finds it."""
-    home = os.getenv("KERAS_HOME")
-    if home:
-        return Path(home).expanduser() / "datasets"
-    base = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
-    return base / ".keras" / "datasets"
-
-
-def _cifar10_from(place: Path, source: Source) -> Dataset:
-    """CIFAR-10 from a folder or an archive.
-
-    Raises:
-        InputError: a file is missing, unreadable or not the published one.
-    """
-    read = _read_archive if place.is_file() else _read_folder
-    images: dict[str, np.ndarray] = {}
-    labels: dict[str, np.ndarray] = {}
-    class_names: tuple[str, ...] = ()
-    for name, content in read(place, source):
-        batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-        if name == "batches.meta":
-            class_names = tuple(label.decode() for label in batch[b"label_names"])
-        else:
-            planes = batch[b"data"].reshape(-1, 3, 32, 32)
-            images[name] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
-            labels[name] = np.array(batch[b"labels"], np.int32)
-    test = Split(images.pop("test_batch"), labels.pop("test_batch"))
-    order = sorted(images)
-    training = Split(
-        np.concatenate([images.pop(name) for name in order]),
-        np.concatenate([labels[name] for name in order]),
-    )
-    kept, held = stratified_holdout(training.labels, source.validation_images)
-    return make_dataset("cifar10", _take(training, kept), _take(training, held), test, class_names)
-
-
-def _read_folder(folder: Path, source: Source) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file, none before its sum matched."""
-    for name, md5 in source.file_md5.items():
-        file = folder / name
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            raise InputError(
-                f"{file}: is missing. The folder {FOLDER} needs: {', '.join(source.file_md5)}."
-            ) from None
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if found != md5:
-            raise _damaged(file, "MD5", md5, found)
-        yield name, content
-
-
-def _read_archive(archive: Path, source: Source) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file, none before the sum of the whole archive matched."""
-    algorithm, expected = source.archive.known_hash.split(":")
-    try:
-        found = pooch.file_hash(archive, alg=algorithm)
-    except OSError as error:
-        raise InputError(f"{archive}: cannot be read ({error.strerror}).") from None
-    if found != expected:
-        raise _damaged(archive, algorithm.upper(), expected, found)
-    with tarfile.open(archive) as tar:
+def _verified_files(place: Path, source: Source) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file in a folder or an archive, none before its sum matched."""
+    if place.is_dir():
+        for name, md5 in source.file_md5.items():
+            yield name, verified(place / name, f"md5:{md5}")
+        return
+    archive = io.BytesIO(verified(place, source.archive.known_hash))
+    with tarfile.open(fileobj=archive) as tar:
         for member in tar:
-            file = tar.extractfile(member)
             name = Path(member.name).name
-            if file and name in source.file_md5:
+            if name in source.file_md5 and (file := tar.extractfile(member)):
                 yield name, file.read()
-
-
-def _damaged(file: Path, algorithm: str, expected: str, found: str) -> InputError:
-    return InputError(
-        f"{file}: is not the published file: {algorithm} expected {expected}, found {found}. "
-        "Replace it with a fresh copy, or remove it to have CIFAR-10 downloaded."
-    )
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -403,19 +290,10 @@ def load_digits() -> Dataset:
 
     digits = sklearn_digits()
     levels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    everything = Split(
-        three_channels(levels.repeat(4, axis=1).repeat(4, axis=2)), digits.target.astype(np.int32)
-    )
+    everything = _grey(levels.repeat(4, axis=1).repeat(4, axis=2), digits.target)
     rest, test = stratified_holdout(everything.labels, 300)
-    training = _take(everything, rest)
-    kept, held = stratified_holdout(training.labels, 300)
-    return make_dataset(
-        "digits",
-        _take(training, kept),
-        _take(training, held),
-        _take(everything, test),
-        tuple(str(name) for name in digits.target_names),
-    )
+    names = tuple(str(name) for name in digits.target_names)
+    return _hold_out("digits", everything.take(rest), everything.take(test), 300, names)
 
 
 def load_mnist(*, progress: bool = True, file: PublishedFile = MNIST) -> Dataset:
@@ -428,7 +306,7 @@ def load_mnist(*, progress: bool = True, file: PublishedFile = MNIST) -> Dataset
         UnavailableError: not in the Keras cache and not to be downloaded.
     """
     with np.load(download(file, progress=progress), allow_pickle=False) as arrays:
-        return _bordered("mnist", dict(arrays), tuple("0123456789"))
+        return _bordered("mnist", arrays, tuple("0123456789"))
 
 
 def load_fashion_mnist(
@@ -446,31 +324,31 @@ def load_fashion_mnist(
     for part, file in files.items():
         content = gzip.decompress(download(file, progress=progress).read_bytes())
         # The IDX format: a head of 4 bytes and 4 for each axis, then the values.
-        arrays[part] = (
-            np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)
-            if part.startswith("x")
-            else np.frombuffer(content, np.uint8, offset=8)
-        )
+        shape, head = ((-1, 28, 28), 16) if part.startswith("x") else ((-1,), 8)
+        arrays[part] = np.frombuffer(content, np.uint8, offset=head).reshape(shape)
     return _bordered("fashion_mnist", arrays, FASHION_MNIST_CLASSES)
 
 
 def _bordered(name: str, arrays: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> Dataset:
     """A dataset from uint8 (n, 28, 28) images, one in twelve training images for validation."""
-
-    def split(part: str) -> Split:
-        framed = np.pad(arrays[f"x_{part}"], ((0, 0), (2, 2), (2, 2)))
-        return Split(three_channels(framed), arrays[f"y_{part}"].astype(np.int32))
-
-    training = split("train")
-    kept, held = stratified_holdout(training.labels, len(training) // 12)
-    return make_dataset(
-        name, _take(training, kept), _take(training, held), split("test"), class_names
+    training, test = (
+        _grey(np.pad(arrays[f"x_{part}"], ((0, 0), (2, 2), (2, 2))), arrays[f"y_{part}"])
+        for part in ("train", "test")
     )
+    return _hold_out(name, training, test, len(training) // 12, class_names)
 
 
-def three_channels(images: np.ndarray) -> np.ndarray:
-    """Grey images (n, height, width) as (n, height, width, 3) with three equal channels."""
-    return np.repeat(images[..., np.newaxis], 3, axis=-1)
+def _grey(images: np.ndarray, labels: np.ndarray) -> Split:
+    """A split of grey images uint8 (n, 32, 32), in three equal channels."""
+    return Split(np.repeat(images[..., np.newaxis], 3, axis=-1), labels.astype(np.int32))
+
+
+def _hold_out(
+    name: str, training: Split, test: Split, size: int, class_names: tuple[str, ...]
+) -> Dataset:
+    """A dataset whose validation split is `size` of the training images."""
+    kept, held = stratified_holdout(training.labels, size)
+    return make_dataset(name, training.take(kept), training.take(held), test, class_names)
 
 
 def stratified_holdout(
@@ -489,10 +367,6 @@ def stratified_holdout(
     return np.delete(np.arange(len(labels)), held), held
 
 
-def _take(split: Split, indices: np.ndarray) -> Split:
-    return Split(split.images[indices], split.labels[indices])
-
-
 def make_dataset(
     name: str, train: Split, validation: Split, test: Split, class_names: tuple[str, ...]
 ) -> Dataset:
@@ -507,128 +381,3 @@ def make_dataset(
             content.update(np.ascontiguousarray(array, dtype=dtype).data)
             array.flags.writeable = False
     return Dataset(name, train, validation, test, class_names, content.hexdigest()[:16])
-
-
-def download(file: PublishedFile, *, progress: bool = True) -> Path:
-    """The file in the Keras cache, fetched from the first address that has it.
-
-    It takes its place only whole and with the right sum. What an interrupted download brought is
-    kept as `<name>.part`, and the next attempt, also at another address, goes on from there. A
-    second process that wants the same file waits for the first.
-
-    Raises:
-        UnavailableError: one line for each address: what it answered.
-    """
-    target = _keras_datasets() / file.path
-    if _has_sum(target, file.known_hash):
-        return target
-    pooch.get_logger().setLevel("INFO" if progress else "WARNING")
-    attempts = []
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(target, progress):
-            for url in file.urls:
-                try:
-                    _fetch(url, target, file, progress)
-                    return target
-                except (requests.RequestException, ValueError) as error:
-                    attempts.append(f"{url}: {_reason(error, file.timeout)}")
-    except OSError as error:
-        attempts.append(
-            f"{error.filename or target.parent}: cannot be written ({error.strerror or error}). "
-            "Set KERAS_HOME to a folder with room for it."
-        )
-    raise UnavailableError("\n".join(attempts))
-
-
-def _has_sum(file: Path, known_hash: str) -> bool:
-    algorithm, expected = known_hash.split(":")
-    return file.is_file() and pooch.file_hash(file, alg=algorithm) == expected
-
-
-@contextlib.contextmanager
-def _only_one(target: Path, progress: bool) -> Iterator[None]:
-    """Holds a lock that belongs to `target`; the system frees it when a process dies."""
-    lock = FileLock(f"{target}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if progress:
-            print(f"Another process downloads {target.name}; waiting for it.", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _fetch(url: str, target: Path, file: PublishedFile, progress: bool) -> None:
-    """Downloads to `target`, where pooch puts it once the sum matched."""
-    part = target.with_name(f"{target.name}.part")
-    goes_on = part.exists()
-    try:
-        pooch.retrieve(
-            url,
-            known_hash=file.known_hash,
-            fname=target.name,
-            path=target.parent,
-            downloader=partial(_download_rest, part=part, timeout=file.timeout, progress=progress),
-        )
-    except ValueError:
-        # pooch has deleted the file. The damage may sit in the part from an earlier attempt.
-        if not goes_on or part.exists():
-            raise
-        _fetch(url, target, file, progress)
-
-
-def _download_rest(
-    url: str, output_file: str, _: Any, *, part: Path, timeout: tuple[float, float], progress: bool
-) -> None:
-    """A downloader for pooch, which has none that goes on after `part`."""
-    start = part.stat().st_size if part.exists() else 0
-    # A server that may compress would send an archive's bytes under another name.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
-        nothing_left = start and response.status_code == requests.codes.range_not_satisfiable
-        if not nothing_left:
-            response.raise_for_status()
-            if response.headers.get("Content-Type", "").startswith("text/html"):
-                raise requests.RequestException("answered with a web page instead of the file")
-            if response.status_code != requests.codes.partial_content:
-                start = 0
-            length = response.headers.get("Content-Length")
-            with (
-                part.open("ab" if start else "wb") as output,
-                tqdm(
-                    desc=part.stem,
-                    total=start + int(length) if length else None,
-                    initial=start,
-                    unit="B",
-                    unit_scale=True,
-                    disable=not progress,
-                ) as bar,
-            ):
-                for chunk in response.iter_content(chunk_size=1 << 16):
-                    output.write(chunk)
-                    bar.update(len(chunk))
-    part.replace(output_file)
-
-
-def _reason(error: Exception, timeout: tuple[float, float]) -> str:
-    """A failed download in a few words."""
-    to_connect, between_bytes = timeout
-    silence = f"sent nothing for {between_bytes:g} s"
-    if isinstance(error, requests.HTTPError):
-        return f"answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {to_connect:g} s"
-    if isinstance(error, requests.ReadTimeout):
-        return silence
-    if isinstance(error, requests.ConnectionError):
-        stalled = any(
-            isinstance(cause, urllib3.exceptions.ReadTimeoutError) for cause in error.args
-        )
-        return silence if stalled else f"cannot be reached ({type(error).__name__})"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke before the end"
-    return str(error)

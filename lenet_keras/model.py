@@ -96,61 +96,57 @@ def lenet5(recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2]) -> ker
     names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
     seeds = dict(zip(names, np.random.SeedSequence(seed).generate_state(7).tolist(), strict=True))
 
-    def weights(name: str, fan_in: int) -> dict:
-        penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
-        return {
-            "name": name,
-            "kernel_initializer": kernel_initializer(
-                recipe.kernel_initializer, fan_in, seeds[name]
-            ),
-            "kernel_regularizer": penalty,
-        }
+    penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
 
-    def activated(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-        if normalize := normalization(recipe.normalization, name, dtype):
-            x = normalize(x)
+    def weights(name: str, fan_in: int) -> dict:
+        initializer = kernel_initializer(recipe.kernel_initializer, fan_in, seeds[name])
+        return {"name": name, "kernel_initializer": initializer, "kernel_regularizer": penalty}
+
+    def nonlinear(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         function = activation(recipe.activation)
         return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
 
+    def activated(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        normalize = normalization(recipe.normalization, name, dtype)
+        return nonlinear(name, normalize(x) if normalize else x)
+
     def pooled(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         if recipe.pooling == "trainable":
-            x = TrainablePooling2D(name=name, dtype=dtype)(x)
-            function = activation(recipe.activation)
-            return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
+            return nonlinear(name, TrainablePooling2D(name=name, dtype=dtype)(x))
         kind = layers.AveragePooling2D if recipe.pooling == "average" else layers.MaxPooling2D
         return kind(2, name=name, dtype=dtype)(x)
-
-    def third(x: keras.KerasTensor) -> keras.KerasTensor:
-        if recipe.connections == "full":
-            return layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))(x)
-        draws = [
-            kernel_initializer(recipe.kernel_initializer, 5 * 5 * len(maps), seeds["C3"] + i)
-            for i, maps in enumerate(CONNECTIONS)
-        ]
-        penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2)
-        return ConnectedConv2D(draws, kernel_regularizer=penalty, name="C3", dtype=dtype)(x)
 
     def dropped(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         if not recipe.dropout:
             return x
-        name = f"{name}_dropout"
         return layers.Dropout(recipe.dropout, seed=seeds[name], name=name, dtype=dtype)(x)
 
     inputs = keras.Input((*IMAGE_SHAPE[:2], channels), name="image")
     x = layers.Conv2D(6, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(inputs)  # 28 x 28 x 6
     x = pooled("S2", activated("C1", x))  # 14 x 14 x 6
-    x = third(x)  # 10 x 10 x 16
+    if recipe.connections == "full":
+        x = layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))(x)  # 10 x 10 x 16
+    else:
+        draws = _draws_of_table_1(recipe.kernel_initializer, seeds["C3"])
+        x = ConnectedConv2D(draws, kernel_regularizer=penalty, name="C3", dtype=dtype)(x)
     x = pooled("S4", activated("C3", x))  # 5 x 5 x 16
     x = layers.Flatten(name="flatten", dtype=dtype)(x)
     x = layers.Dense(120, dtype=dtype, **weights("C5", 5 * 5 * 16))(x)
-    x = dropped("C5", activated("C5", x))
+    x = dropped("C5_dropout", activated("C5", x))
     x = layers.Dense(84, dtype=dtype, **weights("F6", 120))(x)
-    x = dropped("F6", activated("F6", x))
+    x = dropped("F6_dropout", activated("F6", x))
     # Mixed precision ends before the loss, whose logarithms need float32.
     if recipe.output == "rbf":
         return keras.Model(inputs, EuclideanRBF(name="output", dtype="float32")(x), name="LeNet-5")
     logits = layers.Dense(CLASSES, dtype="float32", **weights("output", 84))(x)
     return keras.Model(inputs, logits, name="LeNet-5")
+
+
+def _draws_of_table_1(name: str, seed: int) -> list[keras.initializers.Initializer]:
+    """An initializer for each map of C3, as each sees 3, 4 or 6 maps of S2."""
+    return [
+        kernel_initializer(name, 5 * 5 * len(maps), seed + i) for i, maps in enumerate(CONNECTIONS)
+    ]
 
 
 def kernels(model: keras.Model) -> dict[str, np.ndarray]:

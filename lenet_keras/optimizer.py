@@ -1,7 +1,6 @@
 """Keras' optimizers and the learning rate over a run, from a recipe."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 from lenet_keras.backend import keras, ops
@@ -49,47 +48,43 @@ def schedule_shape(name: str, progress: keras.KerasTensor) -> keras.KerasTensor:
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate at each step, for one recipe (a scalar) or for several (one each)."""
+    """The learning rate at each step of a training."""
 
-    def __init__(self, recipes: Recipe | Sequence[Recipe], total_steps: int) -> None:
+    def __init__(self, recipe: Recipe, total_steps: int) -> None:
         """`total_steps` is the number of steps of the whole training."""
-        self.recipes = recipes
-        self.total_steps = total_steps
+        self.recipe, self.total_steps = recipe, total_steps
 
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
-        """float32 () for one recipe, (members,) for a sequence."""
+        """float32 ()."""
         progress = ops.cast(step, "float32") / self.total_steps
-        if isinstance(self.recipes, Recipe):
-            return self.recipes.learning_rate * schedule_shape(self.recipes.schedule, progress)
-        shapes = {r.schedule: schedule_shape(r.schedule, progress) for r in self.recipes}
-        return ops.stack([r.learning_rate * shapes[r.schedule] for r in self.recipes])
+        return self.recipe.learning_rate * schedule_shape(self.recipe.schedule, progress)
 
     def get_config(self) -> dict:
         """Enough to save a compiled model."""
-        recipes = [self.recipes] if isinstance(self.recipes, Recipe) else self.recipes
-        return {
-            "recipes": [recipe.changes() for recipe in recipes],
-            "total_steps": self.total_steps,
-        }
+        return {"recipe": self.recipe.changes(), "total_steps": self.total_steps}
 
 
-def optimizer(recipe: Recipe, total_steps: int) -> keras.Optimizer:
-    """The recipe's optimizer, over a training of `total_steps` steps.
+def optimizer(
+    recipe: Recipe, total_steps: int, kind: type[keras.Optimizer] | None = None
+) -> keras.Optimizer:
+    """The recipe's optimizer, over a training of `total_steps` steps; with loss scaling where the
+    smallest gradients would else be 0.
 
     Weight decay is decoupled (Loshchilov & Hutter 2019): each step takes `learning_rate *
     weight_decay` of a kernel away, whatever the optimizer; biases and normalisation stay.
+    `kind` is a class to use instead of Keras' own.
     """
     settings: dict = {"weight_decay": recipe.weight_decay or None, **averaging(recipe)}
     if recipe.optimizer == "sgd":
         settings |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
     if recipe.optimizer == "adamw":  # its own default is 0.004; ours is what the recipe says
         settings["weight_decay"] = recipe.weight_decay
-    kind = optimizer_class(recipe.optimizer)
-    if recipe.step_sizes == "gauss_newton":
-        kind = MeasuredSGD
+    kind = kind or optimizer_class(recipe.optimizer)
     result = kind(Schedule(recipe, total_steps), **settings)
     if recipe.weight_decay:
         result.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if recipe.dtype_policy == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(result)
     return result
 
 
@@ -99,25 +94,6 @@ def averaging(recipe: Recipe) -> dict[str, Any]:
     if not recipe.ema_momentum:
         return {}
     return {"use_ema": True, "ema_momentum": recipe.ema_momentum}
-
-
-class MeasuredSGD(keras.optimizers.SGD):
-    """SGD in which each weight has a factor of its own on its gradient, 1 until it is measured."""
-
-    def build(self, variables: list[keras.Variable]) -> None:
-        """One factor for each number in `variables`."""
-        super().build(variables)
-        self.factors = self.add_optimizer_variables(variables, "factor", initializer="ones")
-
-    def update_step(
-        self,
-        gradient: keras.KerasTensor,
-        variable: keras.Variable,
-        learning_rate: keras.KerasTensor,
-    ) -> None:
-        """SGD's own step, of the gradient times the factors."""
-        factor = self.factors[self._get_variable_index(variable)]
-        super().update_step(gradient * factor, variable, learning_rate)
 
 
 def optimizer_class(name: str) -> type[keras.Optimizer]:

@@ -5,13 +5,13 @@ Batches stay in pixel values, a quarter of the bytes; the network's first operat
 
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from lenet_keras.backend import keras, ops, tf
+from lenet_keras.backend import ops, tf
 from lenet_keras.data import Dataset
 from lenet_keras.recipe import InputError, Recipe
 
@@ -49,7 +49,7 @@ def minibatch_indices(images: int, batch_size: int, epochs: int, seed: int) -> n
 
 
 def training_batches(
-    data: Dataset, recipe: Recipe, seed: int, taught: np.ndarray | None = None
+    data: Dataset, recipe: Recipe, seed: int, relabel: Callable[..., tf.Tensor] | None = None
 ) -> Batches:
     """The training split, shuffled anew for each epoch and augmented.
 
@@ -60,8 +60,8 @@ def training_batches(
         data: the recipe's dataset.
         recipe: of batches and augmentation.
         seed: of order and augmentation.
-        taught: what teachers say of every training image in every view, probabilities, float16
-            (images, views, classes); `teacher_share` of each label is that.
+        relabel: gives other labels for a batch's own (batch, classes), from these, the images'
+            numbers, whether each is flipped, and its pixels down and right, all (batch,).
 
     Raises:
         InputError: the recipe is for another dataset, or one batch is larger than the split.
@@ -75,51 +75,16 @@ def training_batches(
             "and one batch may not be larger."
         )
     indices = minibatch_indices(count, recipe.batch_size, recipe.epochs, seed)
-    images = tf.constant(data.train.images)
-    labels = tf.one_hot(data.train.labels, len(data.class_names))
-    mean = tf.constant(data.mean)
-    known = None if taught is None else tf.constant(taught)
     # One weight a step, as in the reference implementation of Zhang et al. 2018.
     mixing = np.random.default_rng([seed, 1 << 32]).beta(
         recipe.mixup_alpha, recipe.mixup_alpha, len(indices)
     )
-
-    def batch(step: tf.Tensor, chosen: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        y = tf.gather(labels, chosen)
-        draw = _Draw(seed, step, recipe.batch_size)
-        view = down = right = tf.zeros_like(chosen)
-        flipped = tf.zeros_like(chosen, tf.bool)
-        if "flip" in recipe.augmentation:
-            flipped = draw.uniform(0) < 0.5
-            view += tf.cast(flipped, tf.int32)
-        if "shift" in recipe.augmentation:
-            largest = recipe.shift_pixels
-            down, right = draw.integers(1, largest), draw.integers(2, largest)
-            side = 2 * largest + 1
-            view = (view * side + down + largest) * side + right + largest
-        if {"flip", "shift"}.intersection(recipe.augmentation):
-            x = shown(images, chosen, flipped, down, right)
-        else:
-            x = tf.gather(images, chosen)
-        if taught is not None:
-            answers = tf.cast(tf.gather_nd(known, tf.stack([chosen, view], 1)), tf.float32)
-            y = y * (1.0 - recipe.teacher_share) + answers * recipe.teacher_share
-        if {"cutout", "mixup"}.intersection(recipe.augmentation):
-            x = tf.cast(x, tf.float32)
-        if "cutout" in recipe.augmentation:
-            x = cutout(x, draw.uniform(3), draw.uniform(4), recipe.cutout_size, mean)
-        if "mixup" in recipe.augmentation:
-            # The order is random already, so the batch upside down is a random partner.
-            x = weight * x + (1 - weight) * tf.reverse(x, [0])
-            y = weight * y + (1 - weight) * tf.reverse(y, [0])
-        return x, y
-
     dataset = tf.data.Dataset.from_tensor_slices(
         (np.arange(len(indices), dtype=np.int32), indices, mixing.astype(np.float32))
     )
     # One thread beside the training's is enough. The autotuner is off: it holds up the end of
     # every iterator.
-    dataset = dataset.map(batch).prefetch(4)
+    dataset = dataset.map(_augmentation(data, recipe, seed, relabel)).prefetch(4)
     options = tf.data.Options()
     options.autotune.enabled = False
     return Batches(
@@ -129,46 +94,63 @@ def training_batches(
     )
 
 
-def normalisation(data: Dataset) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+def _augmentation(
+    data: Dataset, recipe: Recipe, seed: int, relabel: Callable[..., tf.Tensor] | None
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """The function from a step, its images' numbers and mixup's weight to images and labels."""
+    images = tf.constant(data.train.images)
+    labels = tf.one_hot(data.train.labels, len(data.class_names))
+    largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
+
+    def batch(step: tf.Tensor, chosen: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        y = tf.gather(labels, chosen)
+        draw = _Draw(seed, step, recipe.batch_size)
+        # Each stream is drawn by itself: without flips or shifts the others stay as they are.
+        flipped = draw.uniform(0) < (0.5 if "flip" in recipe.augmentation else 0.0)
+        down, right = draw.integers(1, largest), draw.integers(2, largest)
+        if {"flip", "shift"}.intersection(recipe.augmentation):
+            x = shown(images, chosen, flipped, down, right)
+        else:
+            x = tf.gather(images, chosen)
+        if relabel:
+            y = relabel(y, chosen, flipped, down, right)
+        if {"cutout", "mixup"}.intersection(recipe.augmentation):
+            x = tf.cast(x, tf.float32)
+        if "cutout" in recipe.augmentation:
+            x = cutout(x, draw.uniform(3), draw.uniform(4), recipe.cutout_size, data.mean)
+        if "mixup" in recipe.augmentation:
+            # The order is random already, so the batch upside down is a random partner.
+            x = weight * x + (1 - weight) * tf.reverse(x, [0])
+            y = weight * y + (1 - weight) * tf.reverse(y, [0])
+        return x, y
+
+    return batch
+
+
+def normalisation(data: Dataset, library: Any = ops) -> Callable[[Any], Any]:
     """The function from pixel values (n, 32, 32, 3), uint8 or float32, to float32 images; those of
-    the training split get mean 0 and standard deviation 1 in each channel."""
+    the training split get mean 0 and standard deviation 1 in each channel.
+
+    Args:
+        data: whose training split it is.
+        library: `ops` for Keras' backend, `tf` for tf.data.
+    """
     # A value for every pixel: three channels broadcast five times slower than whole images.
     pixels = int(np.prod(data.train.images.shape[1:3]))
     mean, scale = np.tile(data.mean, pixels), np.tile(1.0 / data.deviation, pixels)
 
-    def normalise(images: keras.KerasTensor) -> keras.KerasTensor:
-        flat = ops.cast(ops.reshape(images, (-1, len(mean))), "float32")
-        return ops.reshape((flat - mean) * scale, ops.shape(images))
+    def normalise(images: Any) -> Any:
+        flat = library.cast(library.reshape(images, (-1, len(mean))), "float32")
+        return library.reshape((flat - mean) * scale, library.shape(images))
 
     return normalise
 
 
 def normalised(batches: Batches, data: Dataset) -> Batches:
     """The same batches with `normalisation` applied, for a network that does not do it itself."""
-    pixels = int(np.prod(data.train.images.shape[1:3]))
-    mean, scale = np.tile(data.mean, pixels), np.tile(1.0 / data.deviation, pixels)
-
-    def normalise(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        flat = tf.cast(tf.reshape(images, (-1, len(mean))), tf.float32)
-        return tf.reshape((flat - mean) * scale, tf.shape(images)), labels
-
-    return dataclasses.replace(batches, dataset=batches.dataset.map(normalise).prefetch(4))
-
-
-def views(recipe: Recipe) -> list[tuple[bool, int, int]]:
-    """Every way in which a recipe's flips and shifts can show an image: whether it is mirrored, and
-    the pixels down and right, in the order of their numbers."""
-    largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
-    moves = range(-largest, largest + 1)
-    mirrored = (False, True) if "flip" in recipe.augmentation else (False,)
-    return list(itertools.product(mirrored, moves, moves))
-
-
-def seen(images: np.ndarray, view: tuple[bool, int, int]) -> np.ndarray:
-    """Images uint8 (n, 32, 32, 3) as one of `views` shows them."""
-    every = tf.range(len(images))
-    mirrored, down, right = (tf.fill([len(images)], value) for value in view)
-    return shown(tf.constant(images), every, mirrored, down, right).numpy()
+    normalise = normalisation(data, tf)
+    dataset = batches.dataset.map(lambda images, labels: (normalise(images), labels))
+    return dataclasses.replace(batches, dataset=dataset.prefetch(4))
 
 
 @dataclass(frozen=True)

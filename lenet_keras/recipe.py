@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -122,10 +123,8 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _fields_that_need_each_other(self) -> "Recipe":
         if self.momentum and self.optimizer != "sgd":
-            raise ValueError(
-                f"momentum: {self.momentum} has no effect with optimizer '{self.optimizer}'; "
-                "it belongs to 'sgd'"
-            )
+            found = f"momentum: {self.momentum} has no effect with optimizer '{self.optimizer}'"
+            raise ValueError(f"{found}; it belongs to 'sgd'")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs momentum above 0")
         if self.step_sizes == "gauss_newton" and (
@@ -152,15 +151,11 @@ class Recipe(BaseModel):
             )
         if self.output == "rbf" and self.label_smoothing:
             raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")
-        for name, field in (
-            ("shift", "shift_pixels"),
-            ("cutout", "cutout_size"),
-            ("mixup", "mixup_alpha"),
-        ):
-            if name not in self.augmentation and field in self.changes():
-                raise ValueError(f"{field} has no effect unless augmentation holds '{name}'")
         for field in self.changes():
-            if field.startswith("teacher_") and not self.teachers:
+            name, _, setting = field.partition("_")
+            if setting and name in get_args(Augmentation) and name not in self.augmentation:
+                raise ValueError(f"{field} has no effect unless augmentation holds '{name}'")
+            if name == "teacher" and not self.teachers:
                 raise ValueError(f"{field} has no effect without teachers")
         return self
 
@@ -203,20 +198,38 @@ def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe(**{str(name): value for name, value in fields.items()})
     except ValidationError as error:
-        faults = "\n".join(f"  {_fault(dict(fault))}" for fault in error.errors())
+        faults = describe_faults(error, {"": list(Recipe.model_fields)})
         raise InputError(f"{where}: this is not a valid recipe.\n{faults}") from None
 
 
-def _fault(fault: Mapping[str, Any]) -> str:
-    """One line for one pydantic error."""
-    if not fault["loc"]:  # a fault between fields names them itself
-        return str(fault["msg"]).removeprefix("Value error, ")
-    field = str(fault["loc"][0])
-    if fault["type"] == "extra_forbidden":
-        return f"{field}: no such field.{nearest(field, list(Recipe.model_fields))}"
+def describe_faults(
+    error: ValidationError, known: Mapping[str, Sequence[str]], thing: str = "field"
+) -> str:
+    """A line for each of pydantic's faults: where it is, what was found, what is allowed.
+
+    Args:
+        error: from a model of what a person wrote.
+        known: the names that are allowed, by the outermost name that they stand below; "" for the
+            outermost ones, and for all below a name that is not given.
+        thing: what the names name.
+    """
+    lines = (_describe(dict(fault), known, thing) for fault in error.errors())
+    return textwrap.indent("\n".join(lines), "  ")
+
+
+def _describe(fault: Mapping[str, Any], known: Mapping[str, Sequence[str]], thing: str) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be ", "allowed: ")
-    text = f"{field}: found {fault['input']!r}; {message[0].lower()}{message[1:]}."
+    parts = [str(part) for part in fault["loc"] if "[" not in str(part)]  # a type, no name
+    place = ".".join(parts)
+    if not place:  # a fault between fields names them itself
+        return message
+    if fault["type"] == "missing":
+        return f"{place}: is missing."
+    if fault["type"] == "extra_forbidden":
+        above = parts[0] if parts[1:] else ""
+        return f"{place}: no such {thing}.{nearest(parts[-1], known.get(above, known['']))}"
+    text = f"{place}: found {fault['input']!r}; {message[0].lower()}{message[1:]}."
     if fault["type"] == "literal_error":
         allowed = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         text += nearest(str(fault["input"]), allowed, listed=False)
@@ -240,9 +253,8 @@ class _StrictLoader(yaml.SafeLoader):
                 continue  # SafeLoader refuses the one and merges the other
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"'{key}' is given twice", problem_mark=key_node.start_mark
-                )
+                problem = f"'{key}' is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

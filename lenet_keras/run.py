@@ -75,9 +75,8 @@ class Run(_Frozen):
     # Of each test image and its mirror image, probabilities averaged; None: not trained with flips.
     test_mirrored: Scores | None = None
     class_names: tuple[str, ...]
-    confusion_matrix: (
-        tuple[tuple[int, ...], ...] | None
-    )  # test images; row: true, column: predicted
+    # Of test images; row: true class, column: predicted.
+    confusion_matrix: tuple[tuple[int, ...], ...] | None
     # Layer name: 41 quantiles, 0 to 1, of its kernel; None: not finite, as after divergence.
     kernel_quantiles: dict[str, tuple[Quantile, ...]]
     provenance: Provenance

@@ -3,7 +3,6 @@
 What one network's training shares with that of several at once stands here too.
 """
 
-import dataclasses
 import gc
 import math
 import platform
@@ -13,21 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
 from tqdm.auto import tqdm
 
-from lenet_keras import available_threads
-from lenet_keras.backend import (
-    accelerator,
-    instruction_set,
-    keras,
-    onednn,
-    processor,
-    rounding_settings,
-    tf,
-)
+from lenet_keras import available_threads, backend
+from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.evaluation import confusion, predict, score
 from lenet_keras.model import kernels, lenet5, loss
@@ -38,8 +30,6 @@ from lenet_keras.run import History, Provenance, Run, Status
 
 LONGEST_EXECUTION = 32  # steps between two returns to Python
 BEYOND_KERAS = ("teachers", "step_sizes")  # fields for which plain `fit` is not enough
-LOGGED = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-COLUMNS = tuple(History.model_fields)
 PACKAGE = Path(__file__).parent
 
 
@@ -81,15 +71,14 @@ def train(
     # What is compiled shares the network's layers; the network is saved without an optimizer.
     fitted = keras.Model(network.inputs, network.outputs, name=network.name)
     fitted.compile(
-        optimizer=scaled_optimizer(recipe, total_steps),
+        optimizer=optimizer(recipe, total_steps),
         loss=loss(recipe),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=steps_per_execution(steps),
-        jit_compile=jit_compile(),
+        **execution(steps),
     )
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
-    with progress_bar(total_steps, verbose) as bar:
-        watch = Watch(data, Schedule(recipe, total_steps), bar)
+    watch = Watch(data, Schedule(recipe, total_steps), verbose)
+    with watch.bar:
         fitted.fit(
             batches.dataset,
             epochs=recipe.epochs,
@@ -100,7 +89,7 @@ def train(
         )
     logits = all_logits(lambda split: predict(network, split, data), recipe, data, score_test)
     where = provenance(data, batches, started)
-    return make_run(recipe, seed, data, watch.history(), logits, kernels(network), where)
+    return make_run(recipe, seed, data, make_history(watch.epochs), logits, kernels(network), where)
 
 
 def beyond_keras(recipe: Recipe) -> list[str]:
@@ -108,27 +97,16 @@ def beyond_keras(recipe: Recipe) -> list[str]:
     return [name for name in BEYOND_KERAS if name in recipe.changes()]
 
 
-def scaled_optimizer(recipe: Recipe, total_steps: int) -> keras.Optimizer:
-    """The recipe's optimizer; with loss scaling where the smallest gradients would else be 0."""
-    plain = optimizer(recipe, total_steps)
-    if recipe.dtype_policy == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(plain)
-    return plain
+def execution(steps: int) -> dict[str, Any]:
+    """How Keras is to run the `steps` of an epoch, for `compile`.
 
-
-def steps_per_execution(steps: int) -> int:
-    """The largest divisor of an epoch that is not too long, so that no epoch ends in between."""
-    return max(n for n in range(1, LONGEST_EXECUTION + 1) if steps % n == 0)
-
-
-def jit_compile() -> bool:
-    """Whether XLA pays: on an accelerator and under JAX; on a CPU TensorFlow's own kernels win."""
-    return keras.backend.backend() == "jax" or accelerator() is not None
-
-
-def progress_bar(steps: int, verbose: int) -> tqdm:
-    """A bar over all steps of a training, shown unless `verbose` is 0."""
-    return tqdm(total=steps, unit="step", disable=not verbose, leave=verbose > 0)
+    At once go as many as the largest divisor that is not too long, so that no epoch ends in
+    between. XLA pays on an accelerator and under JAX; on a CPU TensorFlow's own kernels win.
+    """
+    return {
+        "steps_per_execution": max(n for n in range(1, LONGEST_EXECUTION + 1) if steps % n == 0),
+        "jit_compile": keras.backend.backend() == "jax" or backend.accelerator() is not None,
+    }
 
 
 def callbacks(
@@ -138,12 +116,9 @@ def callbacks(
     found: list[keras.callbacks.Callback] = [watch]
     if recipe.ema_momentum:  # first, so that the average is what is validated
         found.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    if recipe.early_stopping:
-        found.append(
-            keras.callbacks.EarlyStopping(
-                "val_loss", patience=recipe.early_stopping, restore_best_weights=True
-            )
-        )
+    if patience := recipe.early_stopping:
+        settings = {"patience": patience, "restore_best_weights": True}
+        found.append(keras.callbacks.EarlyStopping("val_loss", **settings))
     if tensorboard:
         found.append(keras.callbacks.TensorBoard(tensorboard))
     return found
@@ -152,10 +127,13 @@ def callbacks(
 class Watch(keras.callbacks.Callback):
     """Validates after each epoch, keeps the history, ends a run that has diverged."""
 
-    def __init__(self, data: Dataset, schedule: Schedule, bar: tqdm) -> None:
-        """`data` has the validation split, `schedule` tells the learning rate, `bar` is drawn."""
+    def __init__(self, data: Dataset, schedule: Schedule, verbose: int) -> None:
+        """`data` has the validation split, `schedule` tells the learning rate; 0 draws no bar."""
         super().__init__()
-        self.data, self.schedule, self.bar = data, schedule, bar
+        self.data, self.schedule = data, schedule
+        self.bar = tqdm(
+            total=schedule.total_steps, unit="step", disable=not verbose, leave=verbose > 0
+        )
         self.epochs: list[dict[str, float]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -175,8 +153,7 @@ class Watch(keras.callbacks.Callback):
         logs["val_loss"] = math.nan if scores.loss is None else scores.loss
         logs["val_accuracy"] = scores.accuracy
         logs["learning_rate"] = float(self.learning_rate())
-        seconds = time.perf_counter() - self.clock
-        self.epochs.append({**{name: float(logs[name]) for name in LOGGED}, "seconds": seconds})
+        self.epochs.append({**logs, "seconds": time.perf_counter() - self.clock})
         if math.isfinite(logs["loss"]) and math.isfinite(logs["val_loss"]):
             self.bar.set_postfix(loss=logs["loss"], val_accuracy=logs["val_accuracy"])
         else:
@@ -192,22 +169,18 @@ class Watch(keras.callbacks.Callback):
         if not self.bar.disable:
             self.bar.write("The loss is no longer finite: the run has diverged and ends here.")
 
-    def history(self) -> History:
-        """All epochs, up to the one in which the run diverged."""
-        return make_history({name: [epoch[name] for epoch in self.epochs] for name in COLUMNS})
 
-
-def make_history(columns: Mapping[str, Sequence[float]]) -> History:
+def make_history(epochs: Sequence[Mapping[str, float]]) -> History:
     """One network's epochs as a `History`, up to the first whose loss is not finite."""
-    finite = np.isfinite(columns["loss"]) & np.isfinite(columns["val_loss"])
-    end = len(finite) if finite.all() else int(np.argmin(finite)) + 1
-    rounded = {**columns, "seconds": [round(value, 3) for value in columns["seconds"]]}
-    return History.model_validate(
-        {
-            name: [value if math.isfinite(value) else None for value in values[:end]]
-            for name, values in rounded.items()
-        }
-    )
+    columns: dict[str, list[float | None]] = {name: [] for name in History.model_fields}
+    for epoch in epochs:
+        for name, column in columns.items():
+            value = float(epoch[name])
+            rounded = round(value, 3) if name == "seconds" else value
+            column.append(rounded if math.isfinite(value) else None)
+        if None in (columns["loss"][-1], columns["val_loss"][-1]):
+            break
+    return History.model_validate(columns)
 
 
 def all_logits(
@@ -224,11 +197,12 @@ def all_logits(
     splits = {"train": data.train, "validation": data.validation}
     if score_test:
         splits["test"] = data.test
+        if "flip" in recipe.augmentation:
+            splits["mirrored"] = Split(data.test.images[:, :, ::-1], data.test.labels)
     logits = {name: answer(split) for name, split in splits.items()}
-    if score_test and "flip" in recipe.augmentation:
-        mirrored = dataclasses.replace(data.test, images=data.test.images[:, :, ::-1])
-        both = (logits["test"], answer(mirrored))
-        logits["test_mirrored"] = np.logaddexp(*(log_softmax(one, axis=-1) for one in both))
+    if "mirrored" in logits:
+        both = (log_softmax(each, axis=-1) for each in (logits["test"], logits.pop("mirrored")))
+        logits["test_mirrored"] = np.logaddexp(*both)
     return logits
 
 
@@ -242,30 +216,31 @@ def make_run(
     where: Provenance,
 ) -> Run:
     """One network's run, from its history, its logits on each split and its kernels."""
+    val_loss = np.array(history.val_loss, float)
+    stops = recipe.early_stopping and np.isfinite(val_loss).any()
     status: Status = "completed"
-    best_epoch = len(history.loss)
     if history.loss[-1] is None or history.val_loss[-1] is None:
         status = "diverged"
-    if recipe.early_stopping and np.isfinite(val_loss := np.array(history.val_loss, float)).any():
-        best_epoch = 1 + int(np.nanargmin(val_loss))  # whose weights are kept
-    if recipe.early_stopping and status != "diverged":
-        status = "stopped_early" if len(history.loss) < recipe.epochs else "completed"
-    tested = "test" in logits
-    mirrored = logits.get("test_mirrored")
+    elif stops and len(val_loss) < recipe.epochs:
+        status = "stopped_early"
+    truth = {"train": data.train.labels, "validation": data.validation.labels}
+    matrix = None
+    if "test" in logits:
+        truth |= dict.fromkeys(("test", "test_mirrored"), data.test.labels)
+        matrix = confusion(logits["test"], data.test.labels, len(data.class_names))
+    scores = {name: score(values, truth[name]) for name, values in logits.items()}
     return Run(
         recipe=recipe,
         seed=seed,
         status=status,
         history=history,
-        best_epoch=best_epoch,
-        train=score(logits["train"], data.train.labels),
-        validation=score(logits["validation"], data.validation.labels),
-        test=score(logits["test"], data.test.labels) if tested else None,
-        test_mirrored=None if mirrored is None else score(mirrored, data.test.labels),
+        best_epoch=1 + int(np.nanargmin(val_loss)) if stops else len(val_loss),
+        train=scores["train"],
+        validation=scores["validation"],
+        test=scores.get("test"),
+        test_mirrored=scores.get("test_mirrored"),
         class_names=data.class_names,
-        confusion_matrix=(
-            confusion(logits["test"], data.test.labels, len(data.class_names)) if tested else None
-        ),
+        confusion_matrix=matrix,
         kernel_quantiles={name: _quantiles(values) for name, values in weights.items()},
         provenance=where,
     )
@@ -293,8 +268,8 @@ def provenance(
         stack: the recipes that trained side by side, if they did.
         packages: folders whose code decides the result.
     """
-    backend = keras.backend.backend()
-    computing = ("jax", "jaxlib") if backend == "jax" else ()  # TensorFlow only reads images then
+    engine = keras.backend.backend()
+    computing = ("jax", "jaxlib") if engine == "jax" else ()  # TensorFlow only reads images then
     seconds = (datetime.now(UTC) - started).total_seconds() / max(1, len(stack))
     return Provenance(
         dataset_fingerprint=data.fingerprint,
@@ -305,12 +280,12 @@ def provenance(
             "tensorflow": tf.__version__,  # its package may be tensorflow-cpu
             **{name: version(name) for name in ("keras", "numpy", *computing)},
         },
-        backend=backend,
-        device=accelerator() or processor(),
+        backend=engine,
+        device=backend.accelerator() or backend.processor(),
         threads=available_threads(),
-        instruction_set=instruction_set(),
-        onednn=onednn(),
-        settings=rounding_settings(),
+        instruction_set=backend.instruction_set(),
+        onednn=backend.onednn(),
+        settings=backend.rounding_settings(),
         stack=tuple(stack),
         started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         wall_seconds=round(seconds, 2),
@@ -321,9 +296,8 @@ def _git_commit(packages: Sequence[Path]) -> str | None:
     """The commit of the source tree these packages run from, None where it is no checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command, nowhere = ["git", *arguments], subprocess.DEVNULL
+        return subprocess.check_output(command, cwd=PACKAGE, text=True, stderr=nowhere).strip()
 
     try:
         # Installed into a folder of somebody's checkout, the package is no part of that.

@@ -4,36 +4,35 @@ What a person typed is checked before TensorFlow is imported, so that a slip is 
 for the same reason the commands import the rooms below them only where they need them.
 """
 
-import contextlib
 import importlib.util
+import inspect
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import click
 
+from lenet_keras import available_threads
 from lenet_keras.recipe import DatasetName, InputError, Recipe, nearest, read_recipe, read_yaml
+from lenet_study import run_folder
+from lenet_study.files import whole_file
+from lenet_study.run_folder import CURVES, MODEL, RECORD, in_digits, in_percent
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from lenet_keras.data import Dataset
-    from lenet_keras.run import Run, Scores
-    from lenet_study.study import Study
+    from lenet_keras import data
     from lenet_study.summary import Overview
 
-MODEL, RECORD, CURVES, CONFUSION = "model.keras", "run.json", "curves.png", "confusion.png"
+T = TypeVar("T")
+
 BASELINE = Path("configs/baseline.yaml")
 TECHNIQUES, NOTEBOOKS = Path("configs"), Path("notebooks")
 RESULTS, FIGURES, README = Path("results"), Path("figures"), Path("README.md")
 CITATION = Path("CITATION.cff")
 VERIFIED = 3  # records that are trained again where no run was lacking
 LARGEST_SEED = 2**31 - 1  # that TensorFlow takes as a 32-bit integer
-AGREEMENT = 1e-6  # largest difference between a recorded score and the same score computed again
+AGAIN = "The same command begins again."
+GOES_ON = "Finished runs are recorded; the same command goes on where this one ended."
 
 
 class _Failed(click.ClickException):
@@ -65,6 +64,7 @@ class _Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            available_threads()  # refuses what LENET_THREADS cannot mean
             return super().invoke(ctx)
         except InputError as error:
             raise _Refused(str(error)) from None
@@ -81,65 +81,103 @@ class _Command(click.Command):
             ) from None
 
 
-_data_dir = click.option(
-    "--data-dir",
-    type=click.Path(exists=True, path_type=Path),  # a slip must not start a download
-    metavar="DIR",
-    help="Where CIFAR-10 lies; else LENET_DATA says it.",
-)
-_results = click.option(
-    "--results",
-    type=Path,
-    default=RESULTS,
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the records.",
-)
-_dataset = click.option(
-    "--dataset",
-    type=click.Choice([*get_args(DatasetName), "auto"]),
-    help="Instead of the file's; auto: CIFAR-10 where it can be had, else the digits.",
-)
-
-
 @click.group()
 def main() -> None:
     """What each modern technique adds to LeNet-5 on CIFAR-10, with evidence."""
 
 
-@main.command(cls=_Command, stopped="Nothing was written. The same command begins again.")
-@click.argument("config", type=Path, required=False)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the recipe; repeat it for several.",
-)
-@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
-@click.option("--epochs", type=click.IntRange(min=1), help="The same as --set epochs=…")
-@click.option(
-    "--out",
-    type=Path,
-    metavar="DIR",
-    help="Folder of the run; by default runs/<config>-<key of the recipe>-seed-<seed>.",
-)
-@_data_dir
-@_dataset
-@click.option("--overwrite", is_flag=True, help="Replace the run that --out holds, at the end.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
-@click.option("--tensorboard", type=Path, metavar="DIR", help="Write TensorBoard's logs there.")
+Maker = Callable[..., click.Parameter]  # told the name of a function's parameter and its default
+
+
+def _option(flags: str, help: str | None = None, **settings: Any) -> Maker:
+    return lambda name, **default: click.Option(
+        [*flags.split(), name], help=help, show_default=True, **settings, **default
+    )
+
+
+def _argument(**settings: Any) -> Maker:
+    return lambda name, **default: click.Argument([name], **settings, **default)
+
+
+def _command(name: str, stopped: str = AGAIN) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a command of a function, each of whose parameters is annotated with its maker."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        parameters = [
+            given.annotation.__metadata__[0](
+                given.name, **({} if given.default is given.empty else {"default": given.default})
+            )
+            for given in inspect.signature(function).parameters.values()
+        ]
+        command = _Command(
+            name, callback=function, params=parameters, help=function.__doc__, stopped=stopped
+        )
+        main.add_command(command)
+        return command
+
+    return decorate
+
+
+def _several(flag: str, help: str, **settings: Any) -> Maker:
+    return _option(flag, f"{help}; repeat it for several.", multiple=True, **settings)
+
+
+def _folder(flags: str, help: str, kind: Any = Path) -> Maker:
+    return _option(flags, help, type=kind, metavar="DIR")
+
+
+def _number(flag: str, low: int, help: str | None = None, high: int | None = None) -> Maker:
+    return _option(flag, help, type=click.IntRange(low, high))
+
+
+DATASETS = click.Choice([*get_args(DatasetName), "auto"])
+AUTO = "auto: CIFAR-10 where it can be had, else the digits."
+EXISTING = click.Path(exists=True, path_type=Path)  # a mistyped folder must start no download
+LENET_DATA = "Where CIFAR-10 lies; else LENET_DATA says it."
+WHO = "Who trains: local, processes:N or dask://host:port."
+OUT = "Folder of the run; by default runs/<config>-<key of the recipe>-seed-<seed>."
+
+# What several commands are told.
+DataDir = Annotated[Path | None, _folder("--data-dir", LENET_DATA, EXISTING)]
+Dataset = Annotated[
+    str | None, _option("--dataset", f"Instead of the file's; {AUTO}", type=DATASETS)
+]
+Epochs = Annotated[int | None, _number("--epochs", 1, "Instead of the file's.")]
+Executor = Annotated[str, _option("--executor", WHO, metavar="WHO")]
+File = Annotated[Path, _argument(type=Path)]
+OfStudy = Annotated[
+    str | None, _option("--study", "Only this technique file's runs.", metavar="NAME")
+]
+Quiet = Annotated[bool, _option("--quiet", "No progress bars.", is_flag=True)]
+Results = Annotated[Path, _folder("--results", "Folder of the records.")]
+Seeds = Annotated[int | None, _number("--seeds", 2, "Instead of the file's; 0 to N - 1.")]
+
+# What `train` alone is told.
+Config = Annotated[Path | None, _argument(type=Path, required=False)]
+Assignments = Annotated[
+    tuple[str, ...], _several("--set", "Change a field of the recipe", metavar="FIELD=VALUE")
+]
+Seed = Annotated[int, _number("--seed", 0, high=LARGEST_SEED)]
+OfRecipe = Annotated[int | None, _number("--epochs", 1, "The same as --set epochs=…")]
+Out = Annotated[Path | None, _folder("--out", OUT)]
+Overwrite = Annotated[
+    bool, _option("--overwrite", "Replace the run that --out holds, at the end.", is_flag=True)
+]
+TensorBoard = Annotated[Path | None, _folder("--tensorboard", "Write TensorBoard's logs there.")]
+
+
+@_command("train", stopped=f"Nothing was written. {AGAIN}")
 def train(
-    config: Path | None,
-    assignments: tuple[str, ...],
-    seed: int,
-    epochs: int | None,
-    out: Path | None,
-    data_dir: Path | None,
-    dataset: str | None,
-    overwrite: bool,
-    quiet: bool,
-    tensorboard: Path | None,
+    config: Config = None,
+    assignments: Assignments = (),
+    seed: Seed = 0,
+    epochs: OfRecipe = None,
+    out: Out = None,
+    data_dir: DataDir = None,
+    dataset: Dataset = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    tensorboard: TensorBoard = None,
 ) -> None:
     """Train one network; write its model, its record and its curves.
 
@@ -151,7 +189,6 @@ def train(
     recipe = _recipe(config, assignments, epochs, dataset)
     if out:
         _refuse_if_taken(out, overwrite, tensorboard)
-
     data = _data(dataset or recipe.dataset, data_dir, quiet)
     recipe = recipe.replace(dataset=data.name)
     if not out:
@@ -159,7 +196,6 @@ def train(
         _refuse_if_taken(out, overwrite, tensorboard)
 
     from lenet_keras import model, training
-    from lenet_study import records
 
     fit = training.train
     if training.beyond_keras(recipe):
@@ -167,47 +203,39 @@ def train(
     network = model.lenet5(recipe, seed)
     run = fit(recipe, seed, data, model=network, verbose=0 if quiet else 1, tensorboard=tensorboard)
     try:
-        with _whole_folder(out, overwrite) as folder:
-            network.save(folder / MODEL)
-            records.write(run, folder / RECORD)
-            _draw_curves(run, folder / CURVES)
+        run_folder.write(run, network, out, overwrite)
     except (InputError, OSError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         raise _Failed(
             f"{out}: the run cannot be written ({reason}). No half of it was left. "
             "Make room or name another folder with --out, then train again."
         ) from None
-
     if run.status == "diverged":
         click.echo(f"The run diverged in epoch {len(run.history.loss)}: its loss is not finite.")
     assert run.test is not None  # only tuning runs have no test score
-    for name, scores in (("Test", run.test), ("Validation", run.validation)):
-        click.echo(f"{name + ' accuracy':<20}{_percent(scores.accuracy)}")
+    _echo_row("Test accuracy", in_percent(run.test.accuracy))
+    _echo_row("Validation accuracy", in_percent(run.validation.accuracy))
     for name, file in (("Model", MODEL), ("Record", RECORD), ("Curves", CURVES)):
-        click.echo(f"{name:<20}{out / file}")
+        _echo_row(name, out / file)
 
 
-@main.command(cls=_Command, stopped="The run is as it was. The same command begins again.")
-@click.argument("run_dir", type=Path)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-@_data_dir
-def evaluate(run_dir: Path, as_json: bool, data_dir: Path | None) -> None:
+@_command("evaluate", stopped=f"The run is as it was. {AGAIN}")
+def evaluate(
+    run_dir: File,
+    as_json: Annotated[bool, _option("--json", "Print JSON, for machines.", is_flag=True)] = False,
+    data_dir: DataDir = None,
+) -> None:
     """Score the model in RUN_DIR on the test set again and compare with its record.
 
     Prints accuracy, loss, calibration error and a table of the classes, and draws the confusion
     matrix into RUN_DIR. Ends with exit code 1 if accuracy or loss are not as recorded.
     """
-    for name in (RECORD, MODEL):
-        if not (run_dir / name).is_file():
-            raise InputError(
-                f"{run_dir}: holds no {name}. Name a folder that train.py wrote; it holds "
-                f"{MODEL} and {RECORD}."
-            )
+    run = run_folder.read(run_dir)
 
+    from lenet_keras import evaluation
     from lenet_keras.data import load_data
-    from lenet_study import records
+    from lenet_study import report
 
-    run = records.read(run_dir / RECORD)
     data = load_data(run.recipe.dataset, data_dir, progress=not as_json)
     if data.fingerprint != run.provenance.dataset_fingerprint:
         raise InputError(
@@ -215,17 +243,13 @@ def evaluate(run_dir: Path, as_json: bool, data_dir: Path | None) -> None:
             f"{run.provenance.dataset_fingerprint}) than there is here ({data.fingerprint}), so "
             "its scores cannot be compared. Train it again with this version."
         )
-
-    from lenet_keras import evaluation
-
-    network = _read_model(run_dir / MODEL, len(data.class_names))
+    network = run_folder.read_model(run_dir, len(data.class_names))
     logits = evaluation.predict(network, data.test, data)
     scores = evaluation.score(logits, data.test.labels)
     matrix = evaluation.confusion(logits, data.test.labels, len(data.class_names))
-    classes = _class_table(matrix, data.class_names)
-    _draw_confusion(matrix, run, run_dir / CONFUSION)
-
-    differences = _differences(scores, run.test)
+    classes = report.classes(matrix, data.class_names)
+    figure = run_folder.draw_confusion(matrix, run, run_dir)
+    differences = run_folder.differences(scores, run.test)
     if as_json:
         answer = {
             "run": str(run_dir),
@@ -236,54 +260,39 @@ def evaluate(run_dir: Path, as_json: bool, data_dir: Path | None) -> None:
             "as_recorded": not differences,
             "classes": classes.to_dict(orient="index"),
             "confusion_matrix": matrix,
-            "figure": str(run_dir / CONFUSION),
+            "figure": str(figure),
         }
         click.echo(json.dumps(answer, indent=2))
     else:
         click.echo(f"{len(data.test)} test images of {data.name}, seed {run.seed}")
-        click.echo(f"{'Accuracy':<20}{_percent(scores.accuracy)}")
-        click.echo(f"{'Loss (nats)':<20}{_number(scores.loss)}")
-        click.echo(f"{'Calibration error':<20}{_percent(scores.calibration_error)}")
+        _echo_row("Accuracy", in_percent(scores.accuracy))
+        _echo_row("Loss (nats)", in_digits(scores.loss))
+        _echo_row("Calibration error", in_percent(scores.calibration_error))
         if not differences:
             click.echo("Accuracy and loss are as recorded.")
-        shares = classes[["accuracy", "precision"]].map(_percent)
+        shares = classes[["accuracy", "precision"]].map(in_percent)
         click.echo(f"\n{classes.assign(**shares).to_string()}\n")
-        click.echo(f"{'Confusion matrix':<20}{run_dir / CONFUSION}")
+        _echo_row("Confusion matrix", figure)
     if differences:
         raise _Failed(f"{run_dir}: not as recorded: {'; '.join(differences)}.")
 
 
-@main.command(
-    cls=_Command,
-    stopped="Finished runs are recorded; the same command goes on where this one ended.",
-)
-@click.argument("file", type=Path)
-@click.option("--seeds", type=click.IntRange(min=2), help="Instead of the file's; 0 to N - 1.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the file's.")
-@click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    metavar="WHO",
-    help="Who trains: local, processes:N or dask://host:port.",
-)
-@_results
-@_dataset
-@_data_dir
-@click.option("--variants", metavar="A,B,…", help="Only these; the file's names.")
-@click.option("--quiet", is_flag=True, help="No progress line.")
+@_command("study", stopped=GOES_ON)
 def study(
-    file: Path,
-    seeds: int | None,
-    epochs: int | None,
-    executor: str,
-    results: Path,
-    dataset: str | None,
-    data_dir: Path | None,
-    variants: str | None,
-    quiet: bool,
+    file: File,
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    executor: Executor = "local",
+    results: Results = RESULTS,
+    dataset: Dataset = None,
+    data_dir: DataDir = None,
+    variants: Annotated[
+        str | None, _option("--variants", "Only these; the file's names.", metavar="A,B,…")
+    ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train what the records lack of the technique in FILE, and compare its variants."""
+    from lenet_study import report
     from lenet_study.runner import run_study
     from lenet_study.study import Study
 
@@ -293,35 +302,27 @@ def study(
         plan = plan.resized(dataset=_data("auto", data_dir, quiet).name)
     else:
         click.echo(f"Dataset: {plan.dataset}")
-    runs = run_study(
-        plan, results, executor=executor, data_dir=data_dir, variants=chosen, progress=not quiet
-    )
+    how: dict[str, Any] = {"executor": executor, "data_dir": data_dir, "progress": not quiet}
+    runs = run_study(plan, results, variants=chosen, **how)
     click.echo(f"{plan.title}: {plan.question}\n")
-    final = runs[runs["purpose"] == "final"]
-    click.echo(_comparison(final, plan.baseline, plan.paired).to_string(index=False))
+    table = report.comparison(runs[runs["purpose"] == "final"], plan.baseline, plan.paired)
+    click.echo(table.to_string(index=False))
     if chosen:
         click.echo("\np is corrected for the variants shown; the technique may have more.")
     if grown := plan.edges(results):
         click.echo("\n" + "\n".join(grown))
-    click.echo(f"\n{'Records':<20}{results / plan.name}")
+    click.echo()
+    _echo_row("Records", results / plan.name)
 
 
-@main.command(
-    cls=_Command,
-    stopped="Finished runs are recorded; the same command goes on where this one ended.",
-)
-@click.argument("file", type=Path)
-@click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    metavar="WHO",
-    help="Who trains: local, processes:N or dask://host:port.",
-)
-@_results
-@_data_dir
-@click.option("--quiet", is_flag=True, help="No progress line.")
-def search(file: Path, executor: str, results: Path, data_dir: Path | None, quiet: bool) -> None:
+@_command("search", stopped=GOES_ON)
+def search(
+    file: File,
+    executor: Executor = "local",
+    results: Results = RESULTS,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+) -> None:
     """Look for the best recipe in the space of FILE, on validation images, and print it."""
     import yaml
 
@@ -334,23 +335,24 @@ def search(file: Path, executor: str, results: Path, data_dir: Path | None, quie
     last = trials[(trials["stage"] == len(plan.stages)) & (trials["key"] == winner.key)]
     click.echo(
         f"{len(trials)} trials, {trials['spent'].iloc[-1]:.0f} epochs; the best has "
-        f"{_percent(last['val_accuracy'].mean())} of the validation images right:\n"
+        f"{in_percent(last['val_accuracy'].mean())} of the validation images right:\n"
     )
     click.echo(yaml.safe_dump(winner.changes(), sort_keys=False).rstrip())
 
 
-@main.command("records", cls=_Command, stopped="No record was touched.")
-@click.option("--study", "study_name", metavar="NAME", help="Only this technique file's runs.")
-@click.option("--variant", metavar="NAME", help="Only this variant's runs.")
-@click.option("--purpose", type=click.Choice(["final", "tuning"]), help="Only these runs.")
-@click.option("--csv", "csv_file", type=Path, metavar="FILE", help="Write all columns there.")
-@_results
+@_command("records", stopped="No record was touched.")
 def list_records(
-    study_name: str | None,
-    variant: str | None,
-    purpose: Any,
-    csv_file: Path | None,
-    results: Path,
+    study_name: OfStudy = None,
+    variant: Annotated[
+        str | None, _option("--variant", "Only this variant's runs.", metavar="NAME")
+    ] = None,
+    purpose: Annotated[
+        Any, _option("--purpose", "Only these runs.", type=click.Choice(["final", "tuning"]))
+    ] = None,
+    csv_file: Annotated[
+        Path | None, _option("--csv", "Write all columns there.", type=Path, metavar="FILE")
+    ] = None,
+    results: Results = RESULTS,
 ) -> None:
     """List the recorded runs, or write them as a CSV file."""
     from lenet_study import records
@@ -368,37 +370,25 @@ def list_records(
             raise InputError(
                 f"--csv {csv_file}: there is no folder {csv_file.parent}. Make it first."
             )
-        with _whole_file(csv_file) as temporary:
+        with whole_file(csv_file) as temporary:
             runs.to_csv(temporary, index=False)
         click.echo(f"{len(runs)} runs written to {csv_file}")
         return
     columns = ["study", "variant", "purpose", "seed", "key", "status", "dataset", "epochs_run"]
-    shown = runs[[*columns, "learning_rate", "val_accuracy", "test_accuracy"]]
-    if len(shown):
-        click.echo(shown.to_string(index=False, na_rep="", float_format="{:.4g}".format))
+    table = runs[[*columns, "learning_rate", "val_accuracy", "test_accuracy"]]
+    if len(table):
+        click.echo(table.to_string(index=False, na_rep="", float_format="{:.4g}".format))
     click.echo(f"{len(runs)} runs in {results}")
 
 
-@main.command(cls=_Command, stopped="Records are only read; the same command begins again.")
-@click.option("--sample", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of the drawing of the sample.",
-)
-@click.option("--study", "study_name", metavar="NAME", help="Only this technique file's runs.")
-@_results
-@_data_dir
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@_command("reproduce", stopped=f"Records are only read; {AGAIN[0].lower()}{AGAIN[1:]}")
 def reproduce(
-    sample: int,
-    seed: int,
-    study_name: str | None,
-    results: Path,
-    data_dir: Path | None,
-    quiet: bool,
+    sample: Annotated[int, _number("--sample", 1)] = 3,
+    seed: Annotated[int, _number("--seed", 0, "Of the drawing of the sample.")] = 0,
+    study_name: OfStudy = None,
+    results: Results = RESULTS,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train recorded runs again and compare; exit code 1 if a result has changed."""
     from lenet_study import reproduce as again
@@ -406,51 +396,35 @@ def reproduce(
     compared = again.reproduce(
         results, sample, seed, study_name, data_dir=data_dir, progress=not quiet
     )
-    for comparison in compared:
-        click.echo(str(comparison))
-    changed = sum(not comparison.held for comparison in compared)
-    if changed:
+    if changed := sum(not comparison.held for comparison in _echo_each(compared)):
         raise _Failed(f"{changed} of {len(compared)} runs came out otherwise than recorded.")
 
 
-@main.command(
-    "notebooks",
-    cls=_Command,
-    stopped="Notebooks that had ended are kept. The same command begins again.",
-)
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="TECHNIQUE",
-    help="Only this notebook, as optimization or summary; repeat it for several.",
-)
-@click.option(
-    "-p",
-    "pairs",
-    type=(str, str),
-    multiple=True,
-    metavar="NAME VALUE",
-    help="Change a parameter, as -p seeds 3; paths start in the notebooks' folder.",
-)
-@click.option(
-    "-o",
-    "--out",
-    type=Path,
-    default=Path("runs/notebooks"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the executed copies and their HTML pages.",
-)
-@click.option("--in-place", is_flag=True, help="Store the outputs in the notebooks themselves.")
-@_data_dir
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@_command("notebooks", stopped=f"Notebooks that had ended are kept. {AGAIN}")
 def run_notebooks(
-    only: tuple[str, ...],
-    pairs: tuple[tuple[str, str], ...],
-    out: Path,
-    in_place: bool,
-    data_dir: Path | None,
-    quiet: bool,
+    only: Annotated[
+        tuple[str, ...],
+        _several("--only", "Only this notebook, as optimization or summary", metavar="TECHNIQUE"),
+    ] = (),
+    pairs: Annotated[
+        tuple[tuple[str, str], ...],
+        _option(
+            "-p",
+            "Change a parameter, as -p seeds 3; paths start in the notebooks' folder.",
+            type=(str, str),
+            multiple=True,
+            metavar="NAME VALUE",
+        ),
+    ] = (),
+    out: Annotated[
+        Path, _folder("-o --out", "Folder of the executed copies and their HTML pages.")
+    ] = Path("runs/notebooks"),
+    in_place: Annotated[
+        bool,
+        _option("--in-place", "Store the outputs in the notebooks themselves.", is_flag=True),
+    ] = False,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
 ) -> None:
     """Execute the notebooks, the summary last; exit code 1 if one of them failed."""
     from lenet_study import notebooks
@@ -458,23 +432,18 @@ def run_notebooks(
     if in_place and pairs:
         raise InputError("--in-place: stores what the notebooks say as they are, without -p.")
     chosen = notebooks.find(NOTEBOOKS, only)
-    with _data_at(data_dir):
-        if in_place:
-            outcomes = notebooks.refresh(chosen, progress=not quiet)
-        else:
-            parameters = notebooks.parse_parameters(pairs)
-            outcomes = notebooks.execute(chosen, out, parameters, progress=not quiet)
-        failed = 0
-        for outcome in outcomes:
-            click.echo(str(outcome))
-            failed += bool(outcome.error)
+    how: dict[str, Any] = {"data_dir": data_dir, "progress": not quiet}
+    if in_place:
+        outcomes = notebooks.refresh(chosen, **how)
+    else:
+        outcomes = notebooks.execute(chosen, out, notebooks.parse_parameters(pairs), **how)
+    failed = sum(bool(outcome.error) for outcome in _echo_each(outcomes))
     if failed:
         raise _Failed(f"{failed} of {len(chosen)} notebooks failed.")
 
 
-@main.command(cls=_Command, stopped="The same command begins again.")
-@_results
-def report(results: Path) -> None:
+@_command("report")
+def report(results: Results = RESULTS) -> None:
     """Draw the figures and fill in the README's results, from the records of the study."""
     from lenet_study import summary
 
@@ -483,51 +452,30 @@ def report(results: Path) -> None:
     _redraw(overview, FIGURES, README)
 
 
-@main.command(cls=_Command, stopped="The same command begins again.")
+@_command("links")
 def links() -> None:
     """Write CITATION.cff's repository-code into notebooks and badges; none: take them out."""
     from lenet_study import notebooks
 
     chosen = notebooks.find(NOTEBOOKS)
     address = notebooks.repository(CITATION)
-    click.echo(f"{'Repository':<20}{address or 'no public address'}")
+    _echo_row("Repository", address or "no public address")
     for path in notebooks.link(chosen, README, address):
-        click.echo(f"{'Changed':<20}{path}")
+        _echo_row("Changed", path)
 
 
-@main.command(
-    cls=_Command,
-    stopped="Finished runs are recorded; the same command goes on where this one ended.",
-)
-@click.option("--seeds", type=click.IntRange(min=2), help="Instead of the technique files'.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the technique files'.")
-@click.option(
-    "--dataset",
-    type=click.Choice([*get_args(DatasetName), "auto"]),
-    default="auto",
-    show_default=True,
-    help="auto: CIFAR-10 where it can be had, else the digits.",
-)
-@click.option(
-    "--only", multiple=True, metavar="TECHNIQUE", help="Only this technique; repeat it for several."
-)
-@click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    metavar="WHO",
-    help="Who trains: local, processes:N or dask://host:port.",
-)
-@_data_dir
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@_command("everything", stopped=GOES_ON)
 def everything(
-    seeds: int | None,
-    epochs: int | None,
-    dataset: str,
-    only: tuple[str, ...],
-    executor: str,
-    data_dir: Path | None,
-    quiet: bool,
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    dataset: Annotated[str, _option("--dataset", AUTO, type=DATASETS)] = "auto",
+    only: Annotated[
+        tuple[str, ...],
+        _several("--only", "Only this technique", metavar="TECHNIQUE"),
+    ] = (),
+    executor: Executor = "local",
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train what the records lack, execute the notebooks, redraw figures and README.
 
@@ -535,52 +483,37 @@ def everything(
     was lacking, some of them are trained again and compared. Another size than the technique
     files', or other data, is a rehearsal: all that it writes is under runs/rehearsal.
     """
-    from lenet_study import notebooks, summary
+    from lenet_study import notebooks, runner, summary
     from lenet_study.reproduce import reproduce
-    from lenet_study.study import Study
 
     data = _data(dataset, data_dir, quiet)
-    planned = [Study.from_yaml(file) for file in summary.technique_files(TECHNIQUES)]
-    names = [plan.name for plan in planned]
-    for name in only:
-        if name not in names:
-            raise InputError(f"--only {name}: there is no such technique.{nearest(name, names)}")
-    resized = [plan.resized(seeds, epochs, data.name) for plan in planned]
-    rehearsal = resized != planned or data.name != "cifar10"
-    out = Path("runs/rehearsal" if rehearsal else "runs/study")
-    results, figures = (out / "results", out / "figures") if rehearsal else (RESULTS, FIGURES)
-    if rehearsal:
-        click.echo(f"A rehearsal, not the study: all it writes is under {out}.")
-
-    wanted = [plan for plan in resized if (plan.name in only if only else plan.in_summary)]
-    trained = sum(_train_lacking(plan, results, executor, data_dir, quiet) for plan in wanted)
+    known = summary.technique_files(TECHNIQUES)
+    plan = runner.plan_everything(known, seeds, epochs, data.name, only)
+    if plan.rehearsal:
+        click.echo(f"A rehearsal, not the study: all it writes is under {plan.out}.")
+    how: dict[str, Any] = {"data_dir": data_dir, "progress": not quiet}
+    done = runner.train_lacking(plan.studies, plan.results, executor=executor, **how)
+    trained = sum(study.trained for study in _echo_each(done))
     changed = 0
     if not trained:
         click.echo(f"No run was lacking. {VERIFIED} of them, drawn by chance, are trained again:")
-        drawn = reproduce(results, VERIFIED, data_dir=data_dir, progress=not quiet)
-        click.echo("\n".join(map(str, drawn)))
+        drawn = _echo_each(reproduce(plan.results, VERIFIED, **how))
         changed = sum(not comparison.held for comparison in drawn)
 
-    chosen = [
-        path
-        for path in notebooks.find(NOTEBOOKS)
-        if not only or notebooks.technique(path) in (*only, "summary")
-    ]
-    size = {"seeds": seeds, "epochs": epochs, "dataset": data.name if rehearsal else None}
-    parameters = {name: value for name, value in size.items() if value is not None} | {
-        "results_dir": os.path.relpath(results, NOTEBOOKS),
-        "figures_dir": os.path.relpath(figures, NOTEBOOKS),
-        "executor": executor,
-    }
-    with _data_at(data_dir):
-        outcomes = notebooks.execute(chosen, out / "notebooks", parameters, progress=not quiet)
-        failed, page = 0, None
-        for outcome in outcomes:
-            click.echo(str(outcome))
-            failed, page = failed + bool(outcome.error), outcome.page
-    overview = summary.read(TECHNIQUES, results, seeds=seeds, epochs=epochs, dataset=data.name)
-    _redraw(overview, figures, None if rehearsal else README)
-    click.echo(f"{'Summary':<20}{page}")
+    chosen = notebooks.find(NOTEBOOKS)
+    if only:
+        chosen = [path for path in chosen if notebooks.technique(path) in (*only, "summary")]
+    parameters = {"seeds": seeds, "epochs": epochs, "executor": executor}
+    if plan.rehearsal:
+        parameters["dataset"] = data.name
+    given = {name: value for name, value in parameters.items() if value is not None}
+    outcomes = notebooks.execute(
+        chosen, plan.out / "notebooks", given, results=plan.results, figures=plan.figures, **how
+    )
+    failed = sum(bool(outcome.error) for outcome in _echo_each(outcomes))
+    overview = summary.read(TECHNIQUES, plan.results, seeds=seeds, epochs=epochs, dataset=data.name)
+    _redraw(overview, plan.figures, None if plan.rehearsal else README)
+    _echo_row("Summary", (plan.out / "notebooks" / chosen[-1].name).with_suffix(".html"))
     if changed or failed:
         raise _Failed(
             f"{changed} runs came out otherwise than recorded and {failed} notebooks failed; "
@@ -603,66 +536,8 @@ def _recipe(
     return read_recipe(config, [*assignments, *options])
 
 
-def _data(asked: str, data_dir: Path | None, quiet: bool) -> "Dataset":
-    """The dataset of that name or what "auto" finds; says which it is, in one line."""
-    from lenet_keras.data import resolve_dataset
-
-    data = resolve_dataset(asked, data_dir, progress=not quiet)
-    why = ""
-    if asked == "auto" and data.name != "cifar10":
-        why = "; CIFAR-10 is not on this machine and could not be downloaded"
-    sizes = ", ".join(
-        f"{len(split):,} {name}"
-        for name, split in (
-            ("training", data.train),
-            ("validation", data.validation),
-            ("test", data.test),
-        )
-    )
-    click.echo(f"Dataset: {data.name} ({sizes} images{why})")
-    return data
-
-
-def _train_lacking(
-    plan: "Study", results: Path, executor: str, data_dir: Path | None, quiet: bool
-) -> int:
-    """Train what the records lack of one study, say so, and give the number of runs."""
-    from lenet_study.runner import run_study
-
-    before = len(plan.table(results))
-    runs = run_study(plan, results, executor=executor, data_dir=data_dir, progress=not quiet)
-    click.echo(f"{plan.title}: {len(runs)} runs, {len(runs) - before} of them trained now")
-    return len(runs) - before
-
-
-@contextlib.contextmanager
-def _data_at(data_dir: Path | None) -> Iterator[None]:
-    """For the length of a `with` block, where notebooks find CIFAR-10."""
-    if data_dir is None:
-        yield
-        return
-    from lenet_study.executors import environment
-
-    with environment(LENET_DATA=str(data_dir.resolve())):
-        yield
-
-
-def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
-    """Write the summary's figures, and the README's results where one is given."""
-    import matplotlib
-
-    from lenet_study import summary
-
-    matplotlib.use("Agg")  # a window is of no use here, and there may be no screen
-    for path in summary.write_figures(overview, figures):
-        click.echo(f"{'Figure':<20}{path}")
-    if readme:
-        changed = summary.write_readme(readme, summary.readme_section(overview))
-        click.echo(f"{'README':<20}{'results filled in' if changed else 'as it was'}")
-
-
 def _refuse_if_taken(folder: Path, overwrite: bool, tensorboard: Path | None) -> None:
-    """Refuse, before anything is trained, what the run could not write in the end."""
+    """Refuse, before anything is trained, what could not be written in the end."""
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError(
             "--tensorboard: the package tensorboard is not installed: uv sync --extra tensorboard, "
@@ -677,193 +552,45 @@ def _refuse_if_taken(folder: Path, overwrite: bool, tensorboard: Path | None) ->
             f"--tensorboard {tensorboard}: lies in {folder}, which appears only when the run is "
             "complete. Choose a folder beside it."
         )
-    existing = folder.resolve()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"--out {folder}: {existing} is a file. Choose another folder.")
-    if not os.access(existing.parent if folder.exists() else existing, os.W_OK | os.X_OK):
-        raise InputError(f"--out {folder}: {existing} cannot be written. Choose another folder.")
-    if not folder.exists():
-        return
-    found = {path.name for path in folder.iterdir()}
-    foreign = sorted(found - {MODEL, RECORD, CURVES, CONFUSION})
-    if foreign or (found and RECORD not in found):
-        raise InputError(
-            f"--out {folder}: holds {', '.join(foreign or sorted(found))}, so it is no folder "
-            "that train.py wrote and will not be replaced. Choose another folder."
-        )
-    if found and not overwrite:
-        raise InputError(
-            f"--out {folder}: holds a run. Choose another folder, or replace that run with "
-            "--overwrite."
-        )
+    run_folder.check_free(folder, overwrite)
 
 
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """A file to write, which becomes `path` when all went well and else disappears."""
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _data(asked: str, data_dir: Path | None, quiet: bool) -> "data.Dataset":
+    """The dataset of that name or what "auto" finds; says which it is, in one line."""
+    from lenet_keras.data import load_data
+
+    found = load_data(asked, data_dir, progress=not quiet)
+    why = ""
+    if asked == "auto" and found.name != "cifar10":
+        why = "; CIFAR-10 is not on this machine and could not be downloaded"
+    splits = {"training": found.train, "validation": found.validation, "test": found.test}
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+    click.echo(f"Dataset: {found.name} ({sizes} images{why})")
+    return found
 
 
-@contextlib.contextmanager
-def _whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to write into, which becomes `folder` when all went well and else disappears.
-
-    Raises:
-        OSError: `folder` has been filled in the meantime, or cannot be written.
-    """
-    folder = folder.resolve()
-    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    old = folder.with_name(f"{new.name}.old")
-    try:
-        new.mkdir(parents=True)
-        yield new
-        if overwrite and folder.exists():
-            folder.rename(old)
-        try:
-            new.rename(folder)
-        except BaseException:
-            if old.exists():
-                old.rename(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _draw_curves(run: "Run", path: Path) -> None:
-    """The curves of one run as a PNG."""
+def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
+    """Write the summary's figures, and the README's results where one is given."""
     import matplotlib
 
-    from lenet_study import plots
+    from lenet_study import summary
 
     matplotlib.use("Agg")  # a window is of no use here, and there may be no screen
-    plots.use_style()
-    panels = plots.history(run)
-    panels[0].get_figure(root=True).savefig(path, metadata={"Software": None})
+    for path in summary.write_figures(overview, figures):
+        _echo_row("Figure", path)
+    if readme:
+        changed = summary.write_readme(readme, summary.readme_section(overview))
+        _echo_row("README", "results filled in" if changed else "as it was")
 
 
-def _draw_confusion(matrix: tuple[tuple[int, ...], ...], run: "Run", path: Path) -> None:
-    """The confusion matrix as a PNG that appears whole."""
-    import matplotlib
-
-    from lenet_study import plots
-
-    matplotlib.use("Agg")
-    plots.use_style()
-    axes = plots.confusion_matrix(matrix, run.class_names)
-    axes.set_title(f"{run.recipe.dataset}, test images, seed {run.seed}")
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    with _whole_file(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+def _echo_row(name: str, value: object) -> None:
+    click.echo(f"{name:<20}{value}")
 
 
-def _read_model(path: Path, classes: int) -> Any:
-    """The Keras model in a file, from 32×32×3 images to logits.
-
-    Raises:
-        InputError: Keras cannot read the file, or it holds another kind of model.
-    """
-    import lenet_keras.model  # registers the layers and functions that a model may hold
-    from lenet_keras.backend import keras
-
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # what Keras raises on a foreign file depends on the file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: is no model that Keras can read ({reason}).") from None
-    expected = (None, *lenet_keras.model.IMAGE_SHAPE), (None, classes)
-    if (model.input_shape, model.output_shape) != expected:
-        raise InputError(
-            f"{path}: holds a model from {model.input_shape} to {model.output_shape}; expected "
-            f"{expected[0]} to {expected[1]}."
-        )
-    return model
-
-
-def _class_table(
-    matrix: tuple[tuple[int, ...], ...], class_names: tuple[str, ...]
-) -> "pd.DataFrame":
-    """A row a class: test images of it, the share recognised, and the share of its name right."""
-    import numpy as np
-    import pandas as pd
-
-    counts = np.array(matrix)
-    right, true, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    return pd.DataFrame(
-        {
-            "images": true,
-            "accuracy": right / np.maximum(true, 1),
-            "precision": right / np.maximum(predicted, 1),
-        },
-        index=pd.Index(class_names),
-    )
-
-
-def _comparison(runs: "pd.DataFrame", baseline: str, paired: bool) -> "pd.DataFrame":
-    """The final runs as a person reads them: a row a variant, against the baseline if it is there.
-
-    A choice of variants without the baseline, as for one machine of several, has only its means.
-    """
-    import pandas as pd
-
-    from lenet_study import stats
-
-    groups = {str(name): group for name, group in runs.groupby("variant", observed=True)}
-    if baseline in groups:
-        table = stats.compare(runs, baseline, paired=paired)
-    else:
-        means = {name: stats.mean_interval(g["test_accuracy"]) for name, g in groups.items()}
-        table = pd.DataFrame([{"variant": n, **mean._asdict()} for n, mean in means.items()])
-    shown = []
-    for row in table.to_dict("records"):
-        group = groups[row["variant"]]
-        line = {
-            "variant": row["variant"],
-            "learning rate": f"{group['learning_rate'].iloc[0]:g}",
-            "seeds": row["n"],
-            "diverged": (group["status"] == "diverged").sum(),
-            "test accuracy [95 % interval], %": _interval(row["mean"], row["low"], row["high"]),
-        }
-        if baseline in groups:
-            difference = (row[name] for name in ("difference", "difference_low", "difference_high"))
-            is_baseline = row["variant"] == baseline
-            against = f"difference from {baseline} [95 % interval], points"
-            line[against] = "baseline" if is_baseline else _interval(*difference, signed=True)
-            line["p (Holm)"] = "" if is_baseline else f"{row['p_holm']:.3f}"
-        shown.append(line)
-    return pd.DataFrame(shown)
-
-
-def _interval(middle: float, low: float, high: float, *, signed: bool = False) -> str:
-    """Fractions in percent."""
-    sign = "+" if signed else ""
-    return f"{100 * middle:{sign}.2f} [{100 * low:{sign}.2f}, {100 * high:{sign}.2f}]"
-
-
-def _differences(scores: "Scores", recorded: "Scores | None") -> list[str]:
-    """In words, what is not as recorded: accuracy or loss."""
-    if recorded is None:
-        return ["the record holds no test scores"]
-    texts = []
-    for name in ("accuracy", "loss"):
-        now, then = getattr(scores, name), getattr(recorded, name)
-        not_finite = now is None or then is None
-        if now is not then if not_finite else abs(now - then) > AGREEMENT:
-            texts.append(f"{name} recorded {_number(then)}, now {_number(now)}")
-    return texts
-
-
-def _percent(share: float | None) -> str:
-    return "not finite" if share is None else f"{share * 100:.2f} %"
-
-
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.6f}"
+def _echo_each(things: Iterable[T]) -> list[T]:
+    """Print a line for each as soon as it is there, and give them all."""
+    told = []
+    for thing in things:
+        click.echo(str(thing))
+        told.append(thing)
+    return told

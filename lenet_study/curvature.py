@@ -82,6 +82,25 @@ def _along_inputs(
     return tape.gradient(y, x, output_gradients=curvature)
 
 
+class MeasuredSGD(keras.optimizers.SGD):
+    """SGD in which each weight has a factor of its own on its gradient, 1 until it is measured."""
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """One factor for each number in `variables`."""
+        super().build(variables)
+        self.factors = self.add_optimizer_variables(variables, "factor", initializer="ones")
+
+    def update_step(
+        self,
+        gradient: keras.KerasTensor,
+        variable: keras.Variable,
+        learning_rate: keras.KerasTensor,
+    ) -> None:
+        """SGD's own step, of the gradient times the factors."""
+        factor = self.factors[self._get_variable_index(variable)]
+        super().update_step(gradient * factor, variable, learning_rate)
+
+
 class MeasureCurvature(keras.callbacks.Callback):
     """Before each epoch, gives every weight its step size; the optimizer is a `MeasuredSGD`."""
 

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lenet_keras import evaluation, training
 from lenet_keras.backend import keras, tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.model import kernels, loss
-from lenet_keras.optimizer import Schedule
+from lenet_keras.optimizer import Schedule, optimizer
 from lenet_keras.pipeline import Batches, normalisation, training_batches
 from lenet_keras.recipe import Recipe
 from lenet_keras.run import History, Run
 from lenet_study import fused
+from lenet_study.curvature import MeasuredSGD
 from lenet_study.shards import ShardedNetwork, shard_count
-from lenet_study.stack import Stack
+from lenet_study.stack import MemberSchedule, Stack
 
 PACKAGES = (training.PACKAGE, Path(__file__).parent)
 Fitted = Stack | ShardedNetwork
@@ -33,7 +33,7 @@ def fit(
     recipes: Sequence[Recipe],
     seed: int,
     data: Dataset,
-    taught: np.ndarray | None,
+    relabel: Callable[..., tf.Tensor] | None,
     started: datetime,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
@@ -47,7 +47,7 @@ def fit(
         recipes: one a member.
         seed: of the minibatch order and the augmentation.
         data: the recipes' dataset.
-        taught: see `training_batches`.
+        relabel: see `training_batches`.
         started: when the training began, its teachers' included, in UTC.
         callbacks: what else Keras is to call.
         score_test: whether the test set is evaluated, once, at the end.
@@ -57,13 +57,13 @@ def fit(
         A run for each member, in order.
     """
     first = recipes[0]
-    batches = training_batches(data, first, seed, taught)
+    batches = training_batches(data, first, seed, relabel)
     _compile(model, first, batches, data)
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
     steps, total_steps = batches.steps_per_epoch, first.epochs * batches.steps_per_epoch
-    with training.progress_bar(total_steps, verbose) as bar:
-        schedule = Schedule(recipes if len(recipes) > 1 else first, total_steps)
-        watch = MemberWatch(data, len(recipes), schedule, bar)
+    schedule = MemberSchedule(recipes, total_steps)
+    watch = MemberWatch(data, len(recipes), schedule, verbose)
+    with watch.bar:
         model.fit(
             batches.dataset,
             epochs=first.epochs,
@@ -92,16 +92,14 @@ def fit(
 def _compile(model: Fitted, recipe: Recipe, batches: Batches, data: Dataset) -> None:
     """Make a model ready for its recipes' training; what they share, `recipe` says."""
     model.shards, model.prepare = shard_count(recipe), compiled_normalisation(data)
-    settings = {
-        "steps_per_execution": training.steps_per_execution(batches.steps_per_epoch),
-        "jit_compile": training.jit_compile(),
-    }
+    settings = training.execution(batches.steps_per_epoch)
     total_steps = recipe.epochs * batches.steps_per_epoch
     if isinstance(model, Stack):
         model.compile_members(total_steps, **settings)
         return
+    kind = MeasuredSGD if recipe.step_sizes == "gauss_newton" else None
     model.compile(
-        optimizer=training.scaled_optimizer(recipe, total_steps),
+        optimizer=optimizer(recipe, total_steps, kind),
         loss=loss(recipe),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         **settings,
@@ -134,9 +132,9 @@ def final_predict(model: Fitted, data: Dataset) -> Callable[[Split], np.ndarray]
 class MemberWatch(training.Watch):
     """Watches several networks that train as one model; ends when all have diverged."""
 
-    def __init__(self, data: Dataset, members: int, schedule: Schedule, bar: tqdm) -> None:
+    def __init__(self, data: Dataset, members: int, schedule: Schedule, verbose: int) -> None:
         """`members` is the number of networks; see `Watch`."""
-        super().__init__(data, schedule, bar)
+        super().__init__(data, schedule, verbose)
         self.members = members
         self.epochs: list[dict[str, list[float]]] = []  # type: ignore[assignment]
 
@@ -169,7 +167,6 @@ class MemberWatch(training.Watch):
 
     def member_history(self, member: int) -> History:
         """One member's epochs, up to the one in which it diverged."""
-        columns = training.COLUMNS
         return training.make_history(
-            {name: [epoch[name][member] for epoch in self.epochs] for name in columns}
+            [{name: values[member] for name, values in epoch.items()} for epoch in self.epochs]
         )

@@ -185,18 +185,24 @@ def execute(
     out: Path,
     parameters: Mapping[str, Any] | None = None,
     *,
+    results: Path | None = None,
+    figures: Path | None = None,
+    data_dir: Path | None = None,
     progress: bool = True,
 ) -> Iterator[Outcome]:
     """Execute notebooks one after the other; keep each with its outputs, and as an HTML page.
 
-    One that fails keeps what it had, and the others go on. Unless `parameters` say otherwise,
-    figures go to `out`/figures, and other data or epochs than the study's are recorded in
-    `out`/results, so that no rehearsal touches what is committed.
+    One that fails keeps what it had, and the others go on. Unless told otherwise, figures go to
+    `out`/figures, and other data or epochs than the study's are recorded in `out`/results, so that
+    no rehearsal touches what is committed.
 
     Args:
         notebooks: as from `find`.
         out: folder of the executed copies; made if missing, older copies are replaced.
         parameters: by name, for all of them; see `check`.
+        results, figures: folders of the records and the figures, seen from here; as parameters,
+            `results_dir` and `figures_dir`, they start in the notebooks' folder.
+        data_dir: where CIFAR-10 lies; LENET_DATA without it.
         progress: whether a bar over the cells is drawn.
 
     Yields:
@@ -211,19 +217,20 @@ def execute(
     except OSError as reason:
         raise InputError(f"{out}: cannot be written ({reason.strerror}).") from None
     for notebook in notebooks:
-        given = {"figures_dir": _seen_from(notebook.parent, out / "figures")}
-        if set(OWN_RECORDS) & set(parameters or {}):
-            given["results_dir"] = _seen_from(notebook.parent, out / "results")
+        given = {"figures_dir": _seen_from(notebook.parent, figures or out / "figures")}
+        if results or set(OWN_RECORDS) & set(parameters or {}):
+            given["results_dir"] = _seen_from(notebook.parent, results or out / "results")
         given |= parameters or {}
         known = declared(notebook)
         executed = out / notebook.name
-        error = _execute(
-            notebook, executed, {k: v for k, v in given.items() if k in known}, progress
-        )
+        given = {name: value for name, value in given.items() if name in known}
+        error = _execute(notebook, executed, given, data_dir, progress)
         yield Outcome(executed, _page(executed) if executed.exists() else None, error)
 
 
-def refresh(notebooks: Sequence[Path], *, progress: bool = True) -> Iterator[Outcome]:
+def refresh(
+    notebooks: Sequence[Path], *, data_dir: Path | None = None, progress: bool = True
+) -> Iterator[Outcome]:
     """Execute notebooks as they are and store the outputs in the notebooks themselves.
 
     What papermill notes about the machine and the time is left out. A notebook that fails stays as
@@ -231,6 +238,7 @@ def refresh(notebooks: Sequence[Path], *, progress: bool = True) -> Iterator[Out
 
     Args:
         notebooks: as from `find`.
+        data_dir: where CIFAR-10 lies; LENET_DATA without it.
         progress: whether a bar over the cells is drawn.
 
     Yields:
@@ -239,7 +247,7 @@ def refresh(notebooks: Sequence[Path], *, progress: bool = True) -> Iterator[Out
     for notebook in notebooks:
         with tempfile.TemporaryDirectory(dir=notebook.parent, prefix=".") as folder:
             executed = Path(folder) / notebook.name
-            error = _execute(notebook, executed, {}, progress)
+            error = _execute(notebook, executed, {}, data_dir, progress)
             if not error:
                 _remove_marks(executed)
                 executed.replace(notebook)
@@ -304,11 +312,15 @@ def _with_badges(text: str, notebook: Path, address: str) -> str:
 
 
 def _execute(
-    notebook: Path, executed: Path, parameters: Mapping[str, Any], progress: bool
+    notebook: Path,
+    executed: Path,
+    parameters: Mapping[str, Any],
+    data_dir: Path | None,
+    progress: bool,
 ) -> str | None:
     """Execute one notebook; in words what went wrong, if anything."""
     bar: bool | dict[str, str] = {"desc": notebook.stem} if progress else False
-    data = os.environ.get("LENET_DATA")
+    data = data_dir or os.environ.get("LENET_DATA")
     with (
         environment(LENET_DATA=str(Path(data).resolve())) if data else contextlib.nullcontext()
     ):  # else a relative folder would be looked for beside the notebook

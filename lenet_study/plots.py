@@ -163,11 +163,11 @@ def label_source(
     _figure(drawing).supxlabel(text, x=0.995, ha="right", fontsize=8, color=_GREY)
 
 
-def save(figure: Figure, path: Path | str) -> tuple[Path, Path]:
-    """Write `figure` as `<path>.png` and `<path>.svg`, without dates: same figure, same bytes.
+def save(drawing: Axes | Figure, path: Path | str) -> tuple[Path, Path]:
+    """Write a figure as `<path>.png` and `<path>.svg`, without dates: same figure, same bytes.
 
     Args:
-        figure: what to write.
+        drawing: the figure, or any of its axes.
         path: file name without suffix; missing folders are made.
 
     Returns:
@@ -176,7 +176,7 @@ def save(figure: Figure, path: Path | str) -> tuple[Path, Path]:
     Raises:
         InputError: the folder cannot be written to.
     """
-    png, svg = Path(f"{path}.png"), Path(f"{path}.svg")
+    figure, png, svg = _figure(drawing), Path(f"{path}.png"), Path(f"{path}.svg")
     try:
         png.parent.mkdir(parents=True, exist_ok=True)
         with mpl.rc_context({name: STYLE[name] for name in ("svg.fonttype", "svg.hashsalt")}):

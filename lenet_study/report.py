@@ -106,6 +106,55 @@ def adding_up(way: pd.DataFrame, bottom: float) -> str:
     )
 
 
+def comparison(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.DataFrame:
+    """Final runs as the command line prints them: a row a variant, against the baseline if it is
+    there; a choice of variants without it, as for one machine of several, has only its means."""
+    groups = {str(name): group for name, group in runs.groupby("variant", observed=True)}
+    if baseline in groups:
+        table = stats.compare(runs, baseline, paired=paired)
+    else:
+        means = {name: stats.mean_interval(g["test_accuracy"]) for name, g in groups.items()}
+        table = pd.DataFrame([{"variant": n, **mean._asdict()} for n, mean in means.items()])
+    lines = []
+    for row in table.to_dict("records"):
+        group = groups[row["variant"]]
+        line = {
+            "variant": row["variant"],
+            "learning rate": f"{group['learning_rate'].iloc[0]:g}",
+            "seeds": row["n"],
+            "diverged": (group["status"] == "diverged").sum(),
+            "test accuracy [95 % interval], %": _interval(row["mean"], row["low"], row["high"]),
+        }
+        if baseline in groups:
+            is_baseline = row["variant"] == baseline
+            middle, low, high = (row[f"difference{end}"] for end in ("", "_low", "_high"))
+            line[f"difference from {baseline} [95 % interval], points"] = (
+                "baseline" if is_baseline else _interval(middle, low, high, sign="+")
+            )
+            line["p (Holm)"] = "" if is_baseline else f"{row['p_holm']:.3f}"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _interval(middle: float, low: float, high: float, sign: str = "") -> str:
+    """Fractions in percent, as a terminal shows them."""
+    return f"{100 * middle:{sign}.2f} [{100 * low:{sign}.2f}, {100 * high:{sign}.2f}]"
+
+
+def classes(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> pd.DataFrame:
+    """A row a class: test images of it, the share recognised, and the share of its name right."""
+    counts = np.array(matrix)
+    right, true, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    return pd.DataFrame(
+        {
+            "images": true,
+            "accuracy": right / np.maximum(true, 1),
+            "precision": right / np.maximum(predicted, 1),
+        },
+        index=pd.Index(names),
+    )
+
+
 def verdicts(comparison: pd.DataFrame, baseline: str) -> str:
     """Which variants are better than the baseline, which worse, and which cannot be told apart.
 

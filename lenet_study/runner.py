@@ -9,7 +9,7 @@ import functools
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.recipe import InputError, Recipe, nearest
 from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.executors import Slots, open_executor
@@ -122,6 +122,89 @@ def _refuse_what_learns_nothing(study: Study, results_dir: Path, names: Sequence
             "chance. All other runs are recorded; give what is named here another grid in the "
             "technique file, or leave it out."
         )
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What `everything` trains and where it writes.
+
+    Attributes:
+        studies: at the size and on the dataset that were asked for.
+        rehearsal: whether either is another than the technique files'.
+        out: folder of the executed notebooks, and of all else in a rehearsal.
+        results: folder of the records.
+        figures: folder of the figures.
+    """
+
+    studies: tuple[Study, ...]
+    rehearsal: bool
+    out: Path
+    results: Path
+    figures: Path
+
+
+def plan_everything(
+    files: Sequence[Path],
+    seeds: int | None,
+    epochs: int | None,
+    dataset: str,
+    only: Collection[str] = (),
+) -> Everything:
+    """Plan the techniques of the summary, or those that are named.
+
+    Args:
+        files: of all techniques.
+        seeds, epochs, dataset: see `Study.resized`.
+        only: names of techniques; without any, those of the summary.
+
+    Raises:
+        InputError: a file that cannot be used, a value that is not allowed, or no such technique.
+    """
+    given = [Study.from_yaml(file) for file in files]
+    names = [study.name for study in given]
+    for name in only:
+        if name not in names:
+            raise InputError(f"--only {name}: there is no such technique.{nearest(name, names)}")
+    resized = [study.resized(seeds, epochs, dataset) for study in given]
+    chosen = tuple(s for s in resized if (s.name in only if only else s.in_summary))
+    rehearsal = resized != given or dataset != "cifar10"
+    out = Path("runs/rehearsal" if rehearsal else "runs/study")
+    root = out if rehearsal else Path()
+    return Everything(chosen, rehearsal, out, root / "results", root / "figures")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of one study: all its runs, and how many of them are new."""
+
+    study: Study
+    runs: int
+    trained: int
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.study.title}: {self.runs} runs, {self.trained} of them trained now"
+
+
+def train_lacking(
+    studies: Iterable[Study],
+    results_dir: Path,
+    *,
+    executor: str,
+    data_dir: Path | str | None = None,
+    progress: bool = True,
+) -> Iterator[Trained]:
+    """Train what the records lack of several studies; the arguments are those of `run_study`.
+
+    Yields:
+        What became of each, as soon as it is known.
+    """
+    for study in studies:
+        before = len(study.table(results_dir))
+        runs = len(
+            run_study(study, results_dir, executor=executor, data_dir=data_dir, progress=progress)
+        )
+        yield Trained(study, runs, runs - before)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
-from lenet_keras.recipe import DatasetName, InputError, Recipe, make_recipe, read_yaml
+from lenet_keras.recipe import (
+    DatasetName,
+    InputError,
+    Recipe,
+    describe_faults,
+    make_recipe,
+    read_yaml,
+)
 from lenet_study import records
 from lenet_study.executors import open_executor
 from lenet_study.runner import ProgressLine, Trainer, alone_in, train_group, train_missing
@@ -92,11 +99,12 @@ class Search(_Frozen):
         try:
             search = cls(**{**content, "name": path.stem})
         except ValidationError as error:
-            faults = [
-                f"  {'.'.join(map(str, f['loc'])) or 'search'}: {f['msg'].lower()}"
-                for f in error.errors()
-            ]
-            raise InputError("\n".join([f"{path}: this is not a valid search.", *faults])) from None
+            names = [name for name in cls.model_fields if name != "name"]
+            ends = list(Range.model_fields)
+            known = {"": names, "members": ends, "families": ends}
+            known["stages"] = list(Stage.model_fields)
+            faults = describe_faults(error, known, "entry")
+            raise InputError(f"{path}: this is not a valid search.\n{faults}") from None
         search.candidates()  # so that a fault in a recipe is told before anything is trained
         return search
 

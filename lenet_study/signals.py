@@ -13,7 +13,6 @@ written again. None lies where a run's record does, so none is taken for a run.
 import hashlib
 import json
 import platform
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from lenet_keras.recipe import InputError, Recipe
+from lenet_study.files import whole_file
 
 if TYPE_CHECKING:
     from lenet_keras.data import Dataset
@@ -238,14 +238,10 @@ def _digest(content: dict) -> str:
 
 def _write(content: dict, path: Path) -> None:
     """Write a record whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"{path}: the record cannot be written ({error.strerror}). Make the folder writable or "

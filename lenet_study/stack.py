@@ -17,7 +17,7 @@ import numpy as np
 
 from lenet_keras.backend import keras, onednn, ops, tf
 from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
-from lenet_keras.optimizer import Schedule, averaging, optimizer_class
+from lenet_keras.optimizer import Schedule, averaging, optimizer_class, schedule_shape
 from lenet_keras.recipe import InputError, Recipe
 from lenet_study import fused, scanned
 
@@ -441,6 +441,28 @@ class MemberMean(keras.Metric):
         return mean if mean.shape[0] > 1 else mean[0]
 
 
+class MemberSchedule(Schedule):
+    """The learning rate of every member at each step."""
+
+    def __init__(self, recipes: Sequence[Recipe], total_steps: int) -> None:
+        """`total_steps` is the number of steps of the whole training."""
+        super().__init__(recipes[0], total_steps)
+        self.recipes = recipes
+
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
+        """float32 (members,); () where there is one, as Keras' logs want it."""
+        if len(self.recipes) == 1:
+            return super().__call__(step)
+        progress = ops.cast(step, "float32") / self.total_steps
+        shapes = {r.schedule: schedule_shape(r.schedule, progress) for r in self.recipes}
+        return ops.stack([r.learning_rate * shapes[r.schedule] for r in self.recipes])
+
+    def get_config(self) -> dict:
+        """Enough to save a compiled model."""
+        recipes = [recipe.changes() for recipe in self.recipes]
+        return {"recipes": recipes, "total_steps": self.total_steps}
+
+
 def member_optimizer(recipes: Sequence[Recipe], total_steps: int) -> keras.Optimizer:
     """The recipes' common optimizer, with each member's own rates.
 
@@ -482,8 +504,7 @@ def member_optimizer(recipes: Sequence[Recipe], total_steps: int) -> keras.Optim
     settings = averaging(recipes[0])
     if momentum.any():
         settings |= {"momentum": float(momentum.max()), "nesterov": recipes[0].nesterov}
-    scheduled = recipes if len(recipes) > 1 else recipes[0]  # one rate is a plain number, to logs
-    optimizer = MemberOptimizer(Schedule(scheduled, total_steps), **settings)
+    optimizer = MemberOptimizer(MemberSchedule(recipes, total_steps), **settings)
     optimizer.weight_decay = None  # AdamW has one of its own; here it is in the update step
     return optimizer
 

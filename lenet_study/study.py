@@ -12,7 +12,6 @@ chosen between the grid's rates, and the variants are the cells of a design (see
 """
 
 import math
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,15 @@ from pydantic import (
     model_validator,
 )
 
-from lenet_keras.recipe import DatasetName, InputError, Recipe, make_recipe, nearest, read_yaml
+from lenet_keras.recipe import (
+    DatasetName,
+    InputError,
+    Recipe,
+    describe_faults,
+    make_recipe,
+    nearest,
+    read_yaml,
+)
 from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.factorial import ENTRIES, Design, expanded
@@ -208,10 +215,10 @@ class Study(_Frozen):
         try:
             return cls(**{str(name): value for name, value in content.items()})
         except ValidationError as error:
-            faults = "\n".join(_fault(dict(fault)) for fault in error.errors())
-            raise InputError(
-                f"{where}: this is not a valid study.\n{textwrap.indent(faults, '  ')}"
-            ) from None
+            names = [name for name in cls.model_fields if name not in ("name", "design")]
+            known = {"": [*names, *ENTRIES], "tuning": list(Tuning.model_fields)}
+            faults = describe_faults(error, known, "entry").replace("  design.", "  ")
+            raise InputError(f"{where}: this is not a valid study.\n{faults}") from None
 
     def resized(
         self,
@@ -513,24 +520,6 @@ def smoothed(accuracy: Mapping[float, float]) -> float:
 
 def _fields_of(variants: Mapping[str, Variant]) -> list[tuple[str, dict[str, Any]]]:
     return [(f"variants.{name}", variant.fields) for name, variant in variants.items()]
-
-
-def _fault(fault: Mapping[str, Any]) -> str:
-    """One line for one pydantic error."""
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    place = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    place = place.removeprefix("design.")
-    if not place:  # a fault between parts names them itself
-        return message
-    if fault["type"] == "missing":
-        return f"{place}: is missing"
-    if fault["type"] == "extra_forbidden":
-        allowed = [name for name in Study.model_fields if name not in ("name", "design")]
-        allowed += ENTRIES
-        if place.startswith("tuning."):
-            allowed = list(Tuning.model_fields)
-        return f"{place}: no such entry.{nearest(str(fault['loc'][-1]), allowed)}"
-    return f"{place}: found {fault['input']!r}; {message[0].lower()}{message[1:]}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from scipy import stats as scipy_stats
 
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import factorial, plots, report, stats
+from lenet_study.files import whole_file
 from lenet_study.report import at_edge, listed, p_value, percent, points, signed
 from lenet_study.study import Study
 
@@ -198,7 +199,8 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
         f"image asked once{trick if np.isfinite(mirrored) else ''}. It has "
         f"{lenet5(recipe).count_params():,} parameters, those of the normalisation included. A "
         "search on validation images found its recipe (`configs/search_teachers.yaml`), a "
-        "screening on a GPU its rates (`screening/rates.py`), and "
+        "screening on a GPU its rates (`screening/rates.json`, by the script of commit "
+        "`d72aeec`), and "
         f"`python train.py configs/best.yaml` trains it: {_count(recipe.epochs, 'epoch')} in "
         f"{timed['wall_seconds'].mean() / 60:.1f} minutes{taught} on "
         f"{_count(timed['threads'].iloc[0], 'thread')} of {timed['device'].iloc[0]}."
@@ -714,14 +716,11 @@ def write_readme(readme: Path, section: str) -> bool:
     before, old, after = _split(readme)
     if section == old:
         return False
-    temporary = readme.with_name(f".{readme.name}.new")
     try:
-        temporary.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
-        temporary.replace(readme)
+        with whole_file(readme) as temporary:
+            temporary.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{readme}: cannot be written ({error.strerror}).") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return True
 
 

@@ -3,15 +3,18 @@
 Source: Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network".
 """
 
+import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
 from scipy.special import softmax
 from tqdm.auto import tqdm
 
+from lenet_keras.backend import tf
 from lenet_keras.data import Dataset, Split
 from lenet_keras.model import lenet5
-from lenet_keras.pipeline import seen, views
+from lenet_keras.pipeline import shown
 from lenet_keras.recipe import Recipe
 from lenet_study import members
 from lenet_study.stack import NETWORK_FIELDS, Stack
@@ -55,6 +58,48 @@ def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.n
     members.fit(ensemble, recipes, first, data, None, started, score_test=False, verbose=verbose)
     answers = []
     for view in tqdm(views(recipe), desc="teachers", unit="view", disable=not verbose):
-        shown = Split(seen(data.train.images, view), data.train.labels)
-        answers.append(softmax(members.predict(ensemble, shown), axis=-1).mean(axis=1))
+        split = Split(seen(data.train.images, view), data.train.labels)
+        answers.append(softmax(members.predict(ensemble, split), axis=-1).mean(axis=1))
     return np.stack(answers, axis=1).astype(np.float16)
+
+
+def relabelling(taught: np.ndarray | None, recipe: Recipe) -> Callable[..., tf.Tensor] | None:
+    """For `training_batches`: `teacher_share` of each label is what teachers say of what is shown.
+
+    Args:
+        taught: from `teach`.
+        recipe: whose share it is, and whose views.
+    """
+    if taught is None:
+        return None
+    known, share, largest = tf.constant(taught), recipe.teacher_share, _largest_shift(recipe)
+    side = 2 * largest + 1
+
+    def relabel(
+        y: tf.Tensor, chosen: tf.Tensor, flipped: tf.Tensor, down: tf.Tensor, right: tf.Tensor
+    ) -> tf.Tensor:
+        view = (tf.cast(flipped, tf.int32) * side + down + largest) * side + right + largest
+        answers = tf.cast(tf.gather_nd(known, tf.stack([chosen, view], 1)), tf.float32)
+        return y * (1.0 - share) + answers * share
+
+    return relabel
+
+
+def views(recipe: Recipe) -> list[tuple[bool, int, int]]:
+    """Every way in which a recipe's flips and shifts can show an image: whether it is mirrored, and
+    the pixels down and right, in the order of their numbers."""
+    largest = _largest_shift(recipe)
+    moves = range(-largest, largest + 1)
+    mirrored = (False, True) if "flip" in recipe.augmentation else (False,)
+    return list(itertools.product(mirrored, moves, moves))
+
+
+def seen(images: np.ndarray, view: tuple[bool, int, int]) -> np.ndarray:
+    """Images uint8 (n, 32, 32, 3) as one of `views` shows them."""
+    every = tf.range(len(images))
+    mirrored, down, right = (tf.fill([len(images)], value) for value in view)
+    return shown(tf.constant(images), every, mirrored, down, right).numpy()
+
+
+def _largest_shift(recipe: Recipe) -> int:
+    return recipe.shift_pixels if "shift" in recipe.augmentation else 0

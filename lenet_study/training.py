@@ -14,7 +14,7 @@ from lenet_study.curvature import MeasureCurvature
 from lenet_study.members import fit
 from lenet_study.shards import ShardedNetwork, shardable
 from lenet_study.stack import Stack, carried
-from lenet_study.teachers import teach
+from lenet_study.teachers import relabelling, teach
 
 
 def train_alone(
@@ -51,7 +51,7 @@ def train_alone(
             tensorboard=tensorboard,
         )
     started = datetime.now(UTC)
-    taught = teach(recipe, seed, data, verbose=verbose)
+    relabel = relabelling(teach(recipe, seed, data, verbose=verbose), recipe)
     callbacks: list[keras.callbacks.Callback] = []
     if recipe.step_sizes == "gauss_newton":
         callbacks.append(MeasureCurvature(network, recipe, data))
@@ -63,7 +63,7 @@ def train_alone(
         [recipe],
         seed,
         data,
-        taught,
+        relabel,
         started,
         callbacks,
         score_test=score_test,
@@ -94,5 +94,6 @@ def train_stack(
     """
     stack = Stack(recipes, seed) if stack is None else stack
     started = datetime.now(UTC)
-    taught = teach(recipes[0], seed, data, verbose=verbose)
-    return fit(stack, recipes, seed, data, taught, started, score_test=score_test, verbose=verbose)
+    first = recipes[0]
+    relabel = relabelling(teach(first, seed, data, verbose=verbose), first)
+    return fit(stack, recipes, seed, data, relabel, started, score_test=score_test, verbose=verbose)

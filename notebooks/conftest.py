@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lenet_keras.data import UnavailableError, load_data
+from lenet_keras.data import load_data
+from lenet_keras.download import UnavailableError
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study.executors import environment
 from lenet_study.notebooks import technique
@@ -67,7 +68,8 @@ def lacking_runs(notebook: Path) -> int:
     """
     code = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells)
     lacking = 0
-    for name in sorted(set(re.findall(r"configs/(\w+)\.yaml\"", code))):
+    named = re.findall(r"configs/(\w+)\.yaml\"|open_technique\(\s*\"(\w+)\"", code)
+    for name in sorted({file or opened for file, opened in named}):
         path = notebook.parent.parent / "configs" / f"{name}.yaml"
         if not {"variants", "factors"} & read_yaml(path).keys():
             continue

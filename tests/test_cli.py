@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from examples import posix_only
 
-from lenet_study import records
+from lenet_study import cli, records
 
 ROOT = Path(__file__).parent.parent
 TRAIN, EVALUATE = str(ROOT / "train.py"), str(ROOT / "evaluate.py")
@@ -79,6 +81,13 @@ def start_and_wait_for(text: str, folder: Path, *arguments: str) -> subprocess.P
         assert character, f"ended without {text!r}: {seen}"
         seen += character
     return process
+
+
+def refused(answer: subprocess.CompletedProcess[str], message: str, code: int = 2) -> None:
+    """Check that a command ended with this exit code and message."""
+    assert answer.returncode == code, answer.stderr
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -169,8 +178,7 @@ def test_overwrite_replaces_a_run_and_evaluate_sees_another_model(copy: Path) ->
     assert now is not None
     assert then is not None
     answer = call(copy.parent, EVALUATE, "run")
-    assert answer.returncode == 1
-    assert f"loss recorded {then.loss:.6f}, now {now.loss:.6f}" in answer.stderr
+    refused(answer, f"loss recorded {then.loss:.6f}, now {now.loss:.6f}", 1)
     assert "as recorded" not in answer.stdout
     assert f"{100 * now.accuracy:.2f} %" in answer.stdout
 
@@ -228,28 +236,23 @@ def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path) -> None:
         *("--out", "run", "--overwrite"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    assert answer.returncode == 1
-    assert "Traceback" not in answer.stderr
-    assert "run: the run cannot be written (File too large)" in answer.stderr
+    refused(answer, "run: the run cannot be written (File too large)", 1)
     assert contents(copy.parent) == before
 
 
-def test_evaluate_refuses_a_foreign_model(copy: Path) -> None:
-    (copy / "model.keras").write_text("not a model")
-    answer = call(copy.parent, EVALUATE, "run")
-    assert answer.returncode == 2
-    assert "Traceback" not in answer.stderr
-    assert "model.keras: is no model that Keras can read" in answer.stderr
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("model.keras", b"PK", b"no", "model.keras: is no model that Keras can read"),
+        ("run.json", b'"seed": 7', b'"seed": 9', "run.json: was changed after it was written"),
+    ],
+)
+def test_evaluate_refuses_what_train_did_not_write(
+    name: str, old: bytes, new: bytes, message: str, copy: Path
+) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes().replace(old, new))
+    refused(call(copy.parent, EVALUATE, "run"), message)
     assert sorted(contents(copy)) == RUN_FILES
-
-
-def test_evaluate_refuses_an_edited_record(copy: Path) -> None:
-    record = copy / "run.json"
-    record.write_text(record.read_text().replace('"seed": 7', '"seed": 9'))
-    answer = call(copy.parent, EVALUATE, "run")
-    assert answer.returncode == 2
-    assert "Traceback" not in answer.stderr
-    assert "run.json: was changed after it was written" in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -302,20 +305,30 @@ def test_bad_input_is_answered_with_what_to_do(
     before = contents(tmp_path)
     programs = {"train": TRAIN, "evaluate": EVALUATE, "lenet": " ".join(LENET)}
     answer = call(tmp_path, *arguments.format(**programs).split())
-    assert answer.returncode == 2
-    assert message in answer.stderr
-    assert "Traceback" not in answer.stderr
+    refused(answer, message)
     assert answer.stdout in ("", "Dataset: digits\n")
     assert contents(tmp_path) == before
 
 
-def test_a_number_of_threads_that_is_none_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("arguments", "code", "errors"),
+    [
+        (("-c", "import lenet_keras, lenet_study.cli"), 0, ""),
+        ((*LENET, "records"), 2, "Error: LENET_THREADS: found 'two'; allowed: whole numbers"),
+        (("-c", "import lenet_keras.training"), 1, "InputError: LENET_THREADS: found 'two'"),
+    ],
+)
+def test_a_number_of_threads_that_is_none_is_refused_by_what_computes(
+    arguments: tuple[str, ...],
+    code: int,
+    errors: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LENET_THREADS", "two")
-    answer = call(tmp_path, "-c", "import lenet_keras")
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr == "LENET_THREADS: found 'two'; allowed: whole numbers from 1.\n"
+    answer = call(tmp_path, *arguments)
+    assert (answer.returncode, answer.stdout) == (code, "")
+    assert errors in answer.stderr
 
 
 def test_what_plain_keras_does_not_have_is_trained_as_studies_do(tmp_path: Path) -> None:
@@ -334,6 +347,17 @@ def test_an_overwritten_run_survives_what_an_interrupted_call_left(copy: Path) -
     assert answer.returncode == 0, answer.stderr
     assert (left / "run.json").read_text() == "the only copy"
     assert sorted(path.name for path in copy.iterdir()) == RUN_FILES
+
+
+@pytest.mark.parametrize("name", [None, *cli.main.commands])
+def test_every_command_and_option_says_what_it_is_for(name: str | None) -> None:
+    answer = CliRunner().invoke(cli.main, [*filter(None, [name]), "--help"])
+    assert answer.exit_code == 0
+    command = cli.main.commands[name] if name else cli.main
+    assert command.get_short_help_str().split()[0] in answer.output
+    clear = {"seed", "sample"}  # which show their default
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    assert [o.name for o in options if not o.help and o.name not in clear] == []
 
 
 def test_a_slip_is_answered_before_tensorflow_is_imported(tmp_path: Path) -> None:
@@ -375,8 +399,12 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     assert written["test_accuracy"].tolist() == pytest.approx(
         final.loc[final["variant"] == "heavy", "test_accuracy"].tolist()
     )
-    answer = call(tmp_path, *LENET, "records", "--variant", "heavi")
-    assert (answer.returncode, "Did you mean 'heavy'?" in answer.stderr) == (2, True)
+    refused(call(tmp_path, *LENET, "records", "--variant", "heavi"), "Did you mean 'heavy'?")
+    listing = start_and_wait_for("", tmp_path, *LENET, "records")
+    assert listing.stdout is not None
+    assert listing.stderr is not None
+    listing.stdout.close()  # as `| head` does
+    assert (listing.wait(60), listing.stderr.read()) == (1, "")
 
     # One record as it was and one with another history: the second is to be found out.
     held, changed = records.find(tmp_path / "results", purpose="final")[:2]
@@ -388,9 +416,8 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     records.write(run.model_copy(update={"history": history}), checked)
     shutil.copy(held, tmp_path / "checked" / held.relative_to(tmp_path / "results"))
     answer = call(tmp_path, *LENET, "reproduce", "--results", "checked", "--sample", "2", "--quiet")
-    assert answer.returncode == 1
+    refused(answer, "1 of 2 runs came out otherwise", 1)
     good, bad = sorted(answer.stdout.splitlines(), key=lambda line: "NOT" in line)
     assert f"{held.name}: reproduced" in good
     assert f"{changed.name}: NOT reproduced" in bad
     assert f"recorded {loss + 0.5!r}, retrained {loss!r}" in bad
-    assert "1 of 2 runs came out otherwise" in answer.stderr

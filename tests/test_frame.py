@@ -130,6 +130,7 @@ FLOORS = [
     {"lenet_keras.recipe", "lenet_keras.backend"},
     {
         "lenet_keras.run",
+        "lenet_keras.download",
         "lenet_keras.data",
         "lenet_keras.lenet_1998",
         "lenet_keras.model",
@@ -141,6 +142,7 @@ FLOORS = [
     {
         "lenet_study.records",
         "lenet_study.executors",
+        "lenet_study.files",
         "lenet_study.fused",
         "lenet_study.scanned",
         "lenet_study.stack",
@@ -158,6 +160,7 @@ FLOORS = [
     {"lenet_study.study", "lenet_study.runner"},
     {
         "lenet_study.reproduce",
+        "lenet_study.run_folder",
         "lenet_study.search",
         "lenet_study.notebooks",
         "lenet_study.summary",

@@ -12,12 +12,11 @@ from lenet_keras.pipeline import (
     cutout,
     minibatch_indices,
     normalisation,
-    seen,
     shown,
     training_batches,
-    views,
 )
 from lenet_keras.recipe import InputError, Recipe
+from lenet_study.teachers import relabelling, seen, views
 
 DIGITS = load_data("digits")
 ALL = {"augmentation": "flip,shift,cutout,mixup", "dataset": "digits", "epochs": 1}
@@ -140,7 +139,8 @@ def test_what_teachers_say_of_a_view_is_the_label_of_that_view(augmentation, num
     images = len(DIGITS.train.labels)
     taught = np.zeros((images, number, 10), np.float16)
     taught[:, :, 0], taught[:, :, 1] = np.arange(images)[:, None], np.arange(number)
-    for x, y in training_batches(DIGITS, recipe, 2, taught).dataset.take(3).as_numpy_iterator():
+    relabel = relabelling(taught, recipe)
+    for x, y in training_batches(DIGITS, recipe, 2, relabel).dataset.take(3).as_numpy_iterator():
         for picture, (image, view, *_) in zip(x, y.astype(int), strict=True):
             expected = seen(DIGITS.train.images[image : image + 1], every[view])[0]
             np.testing.assert_array_equal(picture, expected)
@@ -150,8 +150,8 @@ def test_a_label_is_shared_between_the_truth_and_the_teachers():
     recipe = Recipe(dataset="digits", epochs=1, batch_size=64, teachers=1, teacher_share=0.75)
     taught = np.full((len(DIGITS.train.labels), 1, 10), 0.1, np.float16)
     (_, y), (_, plain) = (
-        next(iter(training_batches(DIGITS, recipe, 2, known).dataset.as_numpy_iterator()))
-        for known in (taught, None)
+        next(iter(training_batches(DIGITS, recipe, 2, relabel).dataset.as_numpy_iterator()))
+        for relabel in (relabelling(taught, recipe), None)
     )
     np.testing.assert_allclose(y, 0.25 * plain + 0.075, atol=1e-4)
 

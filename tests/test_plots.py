@@ -709,3 +709,16 @@ def test_what_cannot_be_drawn_is_said(draw: Callable[[], Any], message: str) -> 
 def test_importing_touches_no_display() -> None:
     program = "import sys, lenet_study.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_forest_says_where_differences_are_unpaired() -> None:
+    tables = [
+        stats.compare(make_runs(["a", "b"]), "a", paired=paired).assign(study=study)
+        for study, paired in (("one", False), ("two", True))
+    ]
+    alone = plots.forest(tables[0], "a")
+    assert "95 % t-interval, unpaired" in legend_texts(alone)
+    both = plots.forest(pd.concat(tables), {"one": "a", "two": "a"})
+    assert "95 % t-interval, paired by seed unless said otherwise" in legend_texts(both)
+    headings = [text.get_text() for text in both.texts if "against" in text.get_text()]
+    assert [heading.endswith(", unpaired") for heading in headings] == [True, False]

@@ -117,11 +117,11 @@ def test_a_final_run_would_touch_them(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"families": {}}, "families: dictionary should have at least 1 item"),
+        ({"families": {}}, "families: found {}; dictionary should have at least 1"),
         ({"members": {"learning_rate": {"low": 1, "high": 0.1}}}, "low 1.0 is not below high 0.1"),
         ({"stages": [CONTENT["stages"][2], CONTENT["stages"][0]]}, "stages: [1, 8] recipes"),
         ({"members": {"learning_rat": [0.1]}}, "Did you mean 'learning_rate'"),
-        ({"seeds": 3}, "seeds: extra inputs are not permitted"),
+        ({"seeds": 3}, "seeds: no such entry"),
         ({"name": "../elsewhere"}, "name: a search is called after its file"),
         ({"members": {"activation": []}}, "should have at least 1 item"),
         ({"members": {"learning_rate": {"low": 1, "high": float("inf")}}}, "finite number"),

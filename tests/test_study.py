@@ -149,8 +149,8 @@ def test_a_rung_of_a_ladder_changes_the_one_below(tmp_path: Path) -> None:
         ({"variants": {"sgd": {"learning_rate": 1}}}, "'learning_rate' does not belong here"),
         ({"base": {"epochs": 3}}, "base: 'epochs' does not belong here"),
         ({"base": {"activation": "rleu"}}, "activation: found 'rleu'"),
-        ({"seeds": 1}, "seeds: found 1; input should be greater than or equal to 2"),
-        ({"seeds": True}, "seeds: found True; input should be a valid integer"),
+        ({"seeds": 1}, "seeds: found 1; allowed: greater than or equal to 2"),
+        ({"seeds": True}, "seeds: found True; allowed: a valid integer"),
         ({"seeds": 1001}, "tuning.seeds: 1000 is also a seed of the final runs (0 to 1000)"),
         ({"epochs": 0}, "epochs: found 0"),
         ({"epoch": 3}, "epoch: no such entry. Did you mean 'epochs'?"),
@@ -177,7 +177,7 @@ def test_a_bad_study_file_is_explained(tmp_path: Path, changes: dict, message: s
     [
         ({"learning_rates": [0.1, 0.1]}, "a learning rate is given twice"),
         ({"learning_rates": [0.1, -0.1]}, "learning_rates.1: found -0.1"),
-        ({"learning_rates": [0.1, True]}, "learning_rates.1: found True; input should be a number"),
+        ({"learning_rates": [0.1, True]}, "learning_rates.1: found True; allowed: a number"),
         (
             {"learning_rates": [0.1, 0.2, 0.3]},
             "variants.adam.learning_rates: 2 rates, where tuning",

@@ -1,0 +1,44 @@
+"""Files and folders that appear whole or not at all."""
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file to write, which becomes `path` when all went well and else disappears."""
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to write into, which becomes `folder` when all went well and else disappears.
+
+    Raises:
+        OSError: `folder` has been filled in the meantime, or cannot be written.
+    """
+    folder = folder.resolve()
+    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    old = folder.with_name(f"{new.name}.old")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if overwrite and folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)

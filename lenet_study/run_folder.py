@@ -1,0 +1,157 @@
+"""The folder that `train.py` writes and `evaluate.py` reads: a model, its record, its pictures.
+
+`check_free` answers before TensorFlow is imported, so the others import what they need themselves.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_keras.recipe import InputError
+from lenet_study.files import whole_file, whole_folder
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.axes import Axes
+
+    from lenet_keras.run import Run, Scores
+
+MODEL, RECORD, CURVES, CONFUSION = "model.keras", "run.json", "curves.png", "confusion.png"
+AGREEMENT = 1e-6  # largest difference between a recorded score and the same score computed again
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Refuse, before anything is trained, a folder that could not be written in the end.
+
+    Raises:
+        InputError: it cannot be written, holds anything else than a run, or a run that is to stay.
+    """
+    existing = folder.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"--out {folder}: {existing} is a file. Choose another folder.")
+    if not os.access(existing.parent if folder.exists() else existing, os.W_OK | os.X_OK):
+        raise InputError(f"--out {folder}: {existing} cannot be written. Choose another folder.")
+    if not folder.exists():
+        return
+    found = {path.name for path in folder.iterdir()}
+    foreign = sorted(found - {MODEL, RECORD, CURVES, CONFUSION})
+    if foreign or (found and RECORD not in found):
+        raise InputError(
+            f"--out {folder}: holds {', '.join(foreign or sorted(found))}, so it is no folder "
+            "that train.py wrote and will not be replaced. Choose another folder."
+        )
+    if found and not overwrite:
+        raise InputError(
+            f"--out {folder}: holds a run. Choose another folder, or replace that run with "
+            "--overwrite."
+        )
+
+
+def write(run: "Run", network: "keras.Model", folder: Path, overwrite: bool) -> None:
+    """Write a run, its network and its curves, all of it or nothing.
+
+    Raises:
+        OSError, InputError: the folder cannot be written.
+    """
+    from lenet_study import plots, records
+
+    with whole_folder(folder, overwrite) as new:
+        network.save(new / MODEL)
+        records.write(run, new / RECORD)
+        _use_style_without_screen()
+        _save(plots.history(run)[0], new / CURVES)
+
+
+def read(folder: Path) -> "Run":
+    """The recorded run of a folder.
+
+    Raises:
+        InputError: it lacks a record or a model, or the record cannot be trusted.
+    """
+    for name in (RECORD, MODEL):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: holds no {name}. Name a folder that train.py wrote; it holds "
+                f"{MODEL} and {RECORD}."
+            )
+    from lenet_study import records
+
+    return records.read(folder / RECORD)
+
+
+def read_model(folder: Path, classes: int) -> "keras.Model":
+    """The Keras model of a folder, from 32×32×3 images to logits.
+
+    Raises:
+        InputError: Keras cannot read the file, or it holds another kind of model.
+    """
+    import lenet_keras.model  # registers the layers and functions that a model may hold
+    from lenet_keras.backend import keras
+
+    path = folder / MODEL
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # what Keras raises on a foreign file depends on the file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: is no model that Keras can read ({reason}).") from None
+    expected = (None, *lenet_keras.model.IMAGE_SHAPE), (None, classes)
+    if (model.input_shape, model.output_shape) != expected:
+        raise InputError(
+            f"{path}: holds a model from {model.input_shape} to {model.output_shape}; expected "
+            f"{expected[0]} to {expected[1]}."
+        )
+    return model
+
+
+def draw_confusion(matrix: tuple[tuple[int, ...], ...], run: "Run", folder: Path) -> Path:
+    """Draw the confusion matrix into a folder; gives the file."""
+    from lenet_study import plots
+
+    _use_style_without_screen()
+    axes = plots.confusion_matrix(matrix, run.class_names)
+    axes.set_title(f"{run.recipe.dataset}, test images, seed {run.seed}")
+    with whole_file(folder / CONFUSION) as temporary:
+        _save(axes, temporary)
+    return folder / CONFUSION
+
+
+def differences(scores: "Scores", recorded: "Scores | None") -> list[str]:
+    """In words, what is not as recorded: accuracy or loss."""
+    if recorded is None:
+        return ["the record holds no test scores"]
+    texts = []
+    for name in ("accuracy", "loss"):
+        now, then = getattr(scores, name), getattr(recorded, name)
+        not_finite = now is None or then is None
+        if now is not then if not_finite else abs(now - then) > AGREEMENT:
+            texts.append(f"{name} recorded {in_digits(then)}, now {in_digits(now)}")
+    return texts
+
+
+def in_percent(share: float | None) -> str:
+    """A fraction in percent with two digits after the point."""
+    return "not finite" if share is None else f"{share * 100:.2f} %"
+
+
+def in_digits(value: float | None) -> str:
+    """A number with six digits after the point."""
+    return "not finite" if value is None else f"{value:.6f}"
+
+
+def _use_style_without_screen() -> None:
+    """The house style of figures; a window is of no use here, and there may be no screen."""
+    import matplotlib
+
+    from lenet_study import plots
+
+    matplotlib.use("Agg")
+    plots.use_style()
+
+
+def _save(axes: "Axes", path: Path) -> None:
+    """Write the figure that axes are part of as a PNG without a date or a version."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.savefig(path, metadata={"Software": None})

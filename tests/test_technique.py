@@ -1,0 +1,72 @@
+"""What a notebook opens: caption, table and what is saved come from one object."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from examples import train_quickly
+from matplotlib import pyplot as plt
+
+from lenet_study import runner
+from lenet_study.technique import Technique, open_technique
+
+CONTENT = {
+    "title": "Momentum",
+    "question": "Does it help?",
+    "baseline": "plain",
+    "dataset": "cifar10",
+    "variants": {"plain": {}, "momentum": {"momentum": 0.9}},
+    "tuning": {"learning_rates": [0.01, 0.1], "epochs": 2, "seeds": [1000]},
+    "seeds": 3,
+    "epochs": 4,
+}
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "momentum.yaml").write_text(yaml.safe_dump(CONTENT, sort_keys=False))
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    return lambda **size: open_technique("momentum", **size)
+
+
+def text(technique: Technique, **arguments: object) -> str:
+    figure, axes = plt.subplots()
+    technique.show(axes, **arguments)  # type: ignore[arg-type]
+    return figure.get_supxlabel()
+
+
+def test_a_figure_of_the_study_is_saved_and_that_of_a_rehearsal_is_not(
+    opened, tmp_path: Path
+) -> None:
+    assert text(opened(), name="curves") == "CIFAR-10, 4 epochs, 3 seeds"
+    assert text(opened(seeds=2), name="fewer") == (
+        "CIFAR-10, 4 epochs, 2 seeds: a rehearsal, not the study"
+    )
+    assert text(opened(dataset="digits"), name="digits").endswith("a rehearsal, not the study")
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+        "curves.png",
+        "curves.svg",
+    ]
+
+
+def test_a_figure_says_which_runs_it_shows(opened) -> None:
+    assert text(opened(), of="tuning") == "CIFAR-10, 2 epochs, 1 seed"
+    assert text(opened(epochs=1), of="tuning").startswith("CIFAR-10, 1 epoch, 1 seed: a rehearsal")
+    assert text(opened(), of="first seed") == "CIFAR-10, 4 epochs, 1 seed"
+    assert text(opened(), of="no run") == "CIFAR-10"
+    assert text(opened(), longest=9) == "CIFAR-10, 4 to 9 epochs, 3 seeds"
+
+
+def test_what_is_missing_is_trained(
+    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
+    )
+    technique = opened(seeds=2)
+    assert len(technique.runs(["plain"])) == 2 + 2
+    assert set(technique.history()["variant"]) == {"plain"}
+    assert len(technique.runs()) == 2 * (2 + 2)
+    assert list(technique.colours) == ["plain", "momentum"]
