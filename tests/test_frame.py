@@ -164,6 +164,7 @@ FLOORS = [
         "lenet_study.search",
         "lenet_study.notebooks",
         "lenet_study.summary",
+        "lenet_study.technique",
     },
     {"lenet_study.cli"},
     {"lenet_study.__main__"},
