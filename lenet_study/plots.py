@@ -370,7 +370,7 @@ def forest(
     edge: dict[str, Any] = {"markeredgewidth": 1.5}
     open_label = f"p ≥ 0.05{' or unknown' if unknown else ''}"
     pairing = "unpaired" if all(unpaired) else "paired by seed"
-    pairing += " unless said otherwise" if len(set(unpaired)) > 1 else ""
+    pairing = "paired unless noted" if len(set(unpaired)) > 1 else pairing
     keys = {
         f"95 % t-interval, {pairing}": Line2D([], [], color=_GREY),
         "p < 0.05 (Holm-corrected)": _marker(_GREY, "o", **edge),

@@ -719,6 +719,6 @@ def test_forest_says_where_differences_are_unpaired() -> None:
     alone = plots.forest(tables[0], "a")
     assert "95 % t-interval, unpaired" in legend_texts(alone)
     both = plots.forest(pd.concat(tables), {"one": "a", "two": "a"})
-    assert "95 % t-interval, paired by seed unless said otherwise" in legend_texts(both)
+    assert "95 % t-interval, paired unless noted" in legend_texts(both)
     headings = [text.get_text() for text in both.texts if "against" in text.get_text()]
     assert [heading.endswith(", unpaired") for heading in headings] == [True, False]
