@@ -354,7 +354,10 @@ def list_records(
     ] = None,
     results: Results = RESULTS,
 ) -> None:
-    """List the recorded runs, or write them as a CSV file."""
+    """List the recorded runs, or write them as a CSV file.
+
+    A run that several techniques use stands under the one that trained it.
+    """
     from lenet_study import records
 
     runs = records.table(results, purpose=purpose)

@@ -79,8 +79,8 @@ def _processes(count: int) -> Iterator[Executor]:
             yield pool
         except BrokenProcessPool:
             raise InputError(
-                f"executor: one of the {count} worker processes ended without a word, perhaps for "
-                "want of memory. Finished runs are recorded; run again with fewer processes."
+                f"executor: one of the {count} worker processes ended unexpectedly; it may have "
+                "run out of memory. Finished runs are recorded; run again with fewer processes."
             ) from None
         except BaseException:
             end.close()

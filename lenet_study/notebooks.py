@@ -339,7 +339,7 @@ def _execute(
             (line, *_) = error.source.strip().splitlines() or [""]
             return f"in cell [{error.exec_count}], {line!r}: {error.ename}: {error.evalue}"
         except nbclient.exceptions.DeadKernelError:
-            return "as its kernel died, perhaps for want of memory"
+            return "as its kernel died; it may have run out of memory"
     return None
 
 

@@ -123,7 +123,7 @@ def _train_with_threads(threads: int, train: Callable[[], list[Run]]) -> list[Ru
         except BrokenProcessPool:
             raise InputError(
                 f"reproduce: the process that trained with {threads} threads, as the record did, "
-                "ended without a word, perhaps for want of memory. Nothing was changed."
+                "ended unexpectedly; it may have run out of memory. Nothing was changed."
             ) from None
 
 

@@ -223,7 +223,7 @@ def compare(
     Paired differences have variances `moderated` among those of the study, with the mean squared
     correlation of two differences as what they share; a difference without spread, and all where
     fewer than `FEWEST` have one, keep `paired_difference`. Unpaired ones have Welch's, unmoderated:
-    in simulated studies of 5 seeds his test keeps its level, moderated it does not (6 to 7 %).
+    in simulated studies of 5 seeds his test keeps its level, moderated it does not (5 to 7.5 %).
 
     Args:
         runs: run table of one study; tuning runs in it are left out. A diverged run counts with

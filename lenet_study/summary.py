@@ -686,8 +686,9 @@ def readme_section(overview: Overview, figures: str = "figures") -> str:
         *(first or [scope(overview)]),
         "For each technique the variant that is best on the validation images, and its "
         "difference from the technique's baseline on the test images, "
-        f"{_pairing(overview)}. Intervals are 95 % t-"
-        "intervals over the seeds; p is corrected after Holm; bold is significant at 5 %.",
+        f"{_pairing(overview)}. Intervals are 95 % t-intervals over the seeds, paired ones with "
+        f"variances moderated within a technique of {stats.FEWEST} differences or more (Smyth "
+        "2004); p is corrected after Holm; bold is significant at 5 %.",
         best_table(overview),
         counts,
         *([overview.best] if overview.best else []),

@@ -272,7 +272,8 @@ def test_what_was_given_damaged_is_named_and_nothing_is_downloaded(
         content = server.content[:-1]
     else:
         file, kind = server.tiny.write_folder(tmp_path) / "data_batch_3", "md5"
-        content = file.read_bytes()[:-1] + b"\0"
+        *whole, last = file.read_bytes()
+        content = bytes([*whole, last ^ 1])
     parts = [hashlib.new(kind, each).hexdigest() for each in (file.read_bytes(), content)]
     file.write_bytes(content)
     if damage == "a batch is missing":

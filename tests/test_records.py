@@ -364,3 +364,17 @@ def test_folders_are_merged_by_copying(tmp_path: Path) -> None:
     together = records.table(there)
     expected = pd.concat(apart).drop_duplicates().sort_values("seed", ignore_index=True)
     pd.testing.assert_frame_equal(together, expected)
+
+
+def test_a_run_is_found_under_another_study_s_name_but_not_as_a_repetition(tmp_path: Path) -> None:
+    run = make_run()
+    asked = Location("schedule", "final", "constant", run.key, run.seed)
+    place(tmp_path, run, variant="sgd-again", study="activation")
+    assert asked.found(tmp_path) is None
+    later = place(tmp_path, run, study="regularization")
+    assert asked.found(tmp_path) == later
+    assert asked.found(tmp_path) != place(tmp_path, run, study="optimization")
+    assert asked.found(tmp_path) == tmp_path / "optimization" / f"sgd-{run.key}" / "seed-0.json"
+    assert Location("x", "tuning", "sgd", run.key, run.seed).found(tmp_path) is None
+    own = place(tmp_path, run, variant="constant", study="schedule")
+    assert asked.found(tmp_path) == own
