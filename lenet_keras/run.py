@@ -1,8 +1,10 @@
 """What came of one run: its history, its scores, and where it was trained."""
 
+import base64
 import math
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, computed_field
 
 from lenet_keras.recipe import Recipe
@@ -77,6 +79,8 @@ class Run(_Frozen):
     class_names: tuple[str, ...]
     # Of test images; row: true class, column: predicted.
     confusion_matrix: tuple[tuple[int, ...], ...] | None
+    # Base64 of a bit a test image, in order: whether it was right. None in an older record.
+    test_correct: str | None = None
     # Layer name: 41 quantiles, 0 to 1, of its kernel; None: not finite, as after divergence.
     kernel_quantiles: dict[str, tuple[Quantile, ...]]
     provenance: Provenance
@@ -94,3 +98,11 @@ class Run(_Frozen):
             return None
         rows = zip(self.class_names, self.confusion_matrix, strict=True)
         return {name: row[i] / sum(row) if sum(row) else 0.0 for i, (name, row) in enumerate(rows)}
+
+    @property
+    def correct(self) -> np.ndarray | None:
+        """Which test images were right: bool (images,); None where the record does not say."""
+        if self.test_correct is None or self.confusion_matrix is None:
+            return None
+        bits = np.frombuffer(base64.b64decode(self.test_correct), np.uint8)
+        return np.unpackbits(bits, count=int(np.sum(self.confusion_matrix))).astype(bool)

@@ -3,6 +3,7 @@
 What one network's training shares with that of several at once stands here too.
 """
 
+import base64
 import gc
 import math
 import platform
@@ -224,8 +225,10 @@ def make_run(
     elif stops and len(val_loss) < recipe.epochs:
         status = "stopped_early"
     truth = {"train": data.train.labels, "validation": data.validation.labels}
-    matrix = None
+    matrix = correct = None
     if "test" in logits:
+        right = logits["test"].argmax(axis=1) == data.test.labels
+        correct = base64.b64encode(np.packbits(right)).decode()
         truth |= dict.fromkeys(("test", "test_mirrored"), data.test.labels)
         matrix = confusion(logits["test"], data.test.labels, len(data.class_names))
     scores = {name: score(values, truth[name]) for name, values in logits.items()}
@@ -241,6 +244,7 @@ def make_run(
         test_mirrored=scores.get("test_mirrored"),
         class_names=data.class_names,
         confusion_matrix=matrix,
+        test_correct=correct,
         kernel_quantiles={name: _quantiles(values) for name, values in weights.items()},
         provenance=where,
     )

@@ -68,6 +68,7 @@ def test_the_run_is_what_its_model_does(trained):
     matrix = np.array(run.confusion_matrix)
     assert matrix.sum() == len(DIGITS.test.labels)
     assert np.trace(matrix) / matrix.sum() == pytest.approx(run.test.accuracy)
+    np.testing.assert_array_equal(run.correct, logits.argmax(1) == DIGITS.test.labels)
     by_class = run.per_class_accuracy
     assert by_class["3"] == np.mean(logits.argmax(1)[DIGITS.test.labels == 3] == 3)
     kernel = np.asarray(model.get_layer("C5").kernel)
@@ -81,7 +82,7 @@ def test_tuning_never_reads_the_test_set(train):
     unreadable = dataclasses.replace(DIGITS, test=None)
     run = train(QUICK.replace(epochs=1), 0, unreadable, score_test=False, verbose=0)
     assert run.test is None
-    assert run.confusion_matrix is None
+    assert run.confusion_matrix is run.correct is None
 
 
 @BOTH
