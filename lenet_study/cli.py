@@ -296,7 +296,7 @@ def study(
     from lenet_study.runner import run_study
     from lenet_study.study import Study
 
-    chosen = [name.strip() for name in variants.split(",")] if variants else None
+    chosen = None if variants is None else [name.strip() for name in variants.split(",")]
     plan = Study.from_yaml(file).resized(seeds, epochs, None if dataset == "auto" else dataset)
     if dataset == "auto":
         plan = plan.resized(dataset=_data("auto", data_dir, quiet).name)
@@ -361,12 +361,20 @@ def list_records(
     from lenet_study import records
 
     runs = records.table(results, purpose=purpose)
+    if runs.empty:
+        kind = f" of purpose {purpose}" if purpose else ""
+        raise InputError(
+            f"{results}: no record{kind} lies in it. Records lie in "
+            "<results>/<study>/<variant>-<key>/: name the folder above the studies' folders, or "
+            "train with: python -m lenet_study study FILE"
+        )
     for column, name in (("study", study_name), ("variant", variant)):
         if name is not None:
             known = sorted(set(runs[column]))
             if name not in known:
-                hint = nearest(name, known) if known else " There are no runs."
-                raise InputError(f"--{column} {name}: no such runs in {results}.{hint}")
+                raise InputError(
+                    f"--{column} {name}: no such runs in {results}.{nearest(name, known)}"
+                )
             runs = runs[runs[column] == name]
     if csv_file:
         if not csv_file.parent.is_dir():
@@ -379,8 +387,7 @@ def list_records(
         return
     columns = ["study", "variant", "purpose", "seed", "key", "status", "dataset", "epochs_run"]
     table = runs[[*columns, "learning_rate", "val_accuracy", "test_accuracy"]]
-    if len(table):
-        click.echo(table.to_string(index=False, na_rep="", float_format="{:.4g}".format))
+    click.echo(table.to_string(index=False, na_rep="", float_format="{:.4g}".format))
     click.echo(f"{len(runs)} runs in {results}")
 
 
@@ -399,7 +406,9 @@ def reproduce(
     compared = again.reproduce(
         results, sample, seed, study_name, data_dir=data_dir, progress=not quiet
     )
-    if changed := sum(not comparison.held for comparison in _echo_each(compared)):
+    if len(_echo_each(compared)) < sample:
+        click.echo(f"These are all there are, fewer than the {sample} asked for.")
+    if changed := sum(not comparison.held for comparison in compared):
         raise _Failed(f"{changed} of {len(compared)} runs came out otherwise than recorded.")
 
 
@@ -447,12 +456,32 @@ def run_notebooks(
 
 @_command("report")
 def report(results: Results = RESULTS) -> None:
-    """Draw the figures and fill in the README's results, from the records of the study."""
+    """Draw the figures and fill in the README's results, from the records of the study.
+
+    Ends with exit code 1 if a technique is not completely recorded, so that they lack it.
+    """
     from lenet_study import summary
+    from lenet_study.study import Study
 
     overview = summary.read(TECHNIQUES, results)
+    if overview.table.empty:
+        raise InputError(
+            f"{results}: {summary.scope(overview)} Figures and README stay as they are. "
+            "Train a technique with: python -m lenet_study study FILE"
+        )
     click.echo(summary.scope(overview))
     _redraw(overview, FIGURES, README)
+    studies = [Study.from_yaml(path) for path in summary.technique_files(TECHNIQUES)]
+    lacking = [
+        study.title
+        for study in studies
+        if (study.in_summary or study.design or study.ladder)
+        and len(study.recorded(results, None)) < study.planned_runs(results_dir=results)
+    ]
+    if lacking:
+        raise _Failed(
+            f"not completely recorded, and so not in figures and README: {', '.join(lacking)}."
+        )
 
 
 @_command("links")

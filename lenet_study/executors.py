@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from typing import Any, ParamSpec, TypeVar
 
 from lenet_keras import available_threads
 from lenet_keras.recipe import InputError
+from lenet_study.cluster import Cluster
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,16 +29,22 @@ ALLOWED = "local, processes:N (as in processes:2), dask://host:port (as in dask:
 
 
 @contextlib.contextmanager
-def open_executor(name: str) -> Iterator[tuple[Executor, Slots]]:
+def open_executor(
+    name: str, ready: Callable[[], object] = lambda: None
+) -> Iterator[tuple[Executor, Slots]]:
     """An executor for the length of a `with` block, and how many calls it runs at once.
 
     Args:
         name: "local": in this process. "processes:N": N spawned processes that share this
-            machine's processor cores. "dask://host:port": the workers of a Dask scheduler.
+            machine's processor cores. "dask://host:port": the workers of a Dask scheduler; where
+            there are none yet, that is said, and they are waited for.
+        ready: what every worker of a cluster must be able to do before it is given a call, as to
+            load the data.
 
     Raises:
-        InputError: an unknown name; no such scheduler or no `distributed` installed; and, out of
-            the block, workers or a scheduler that are gone.
+        InputError: an unknown name; no such scheduler or no `distributed` installed; a worker of
+            the cluster that cannot do what this process can; a script without a main guard; and,
+            out of the block, workers or a scheduler that are gone.
     """
     if name == "local":
         yield _InThisProcess(), lambda: 1
@@ -45,7 +53,7 @@ def open_executor(name: str) -> Iterator[tuple[Executor, Slots]]:
         with _processes(count) as executor:
             yield executor, lambda: count
     elif match := re.fullmatch(r"dask://([^/]+:\d+)", name):
-        with _dask(f"tcp://{match[1]}") as found:
+        with _dask(f"tcp://{match[1]}", ready) as found:
             yield found
     else:
         raise InputError(f"executor: found '{name}'. Allowed: {ALLOWED}.")
@@ -63,21 +71,37 @@ class _InThisProcess(Executor):
         return future
 
 
+_GUARD = (
+    "worker processes begin by running the script that called for them, as far as it is not below "
+    '`if __name__ == "__main__":`. Put the call there, in a file and not on standard input; or '
+    "use the executor 'local'."
+)
+
+
 @contextlib.contextmanager
 def _processes(count: int) -> Iterator[Executor]:
     """Spawned processes, each with its share of the cores; killed when the block is left early."""
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    # Set, as for Python's own refusal, while a new process runs the script that called for it.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise InputError(f"executor: {_GUARD}")
+    started = context.Event()
     threads = max(1, available_threads() // count)
     lifeline, end = context.Pipe(duplex=False)
     # Read when a worker imports lenet_keras. JAX would take most of a GPU's memory at its start.
     shared = os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with environment(LENET_THREADS=str(threads), XLA_PYTHON_CLIENT_PREALLOCATE=shared):
         pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_follow_parent, initargs=(lifeline,)
+            count, mp_context=context, initializer=_follow_parent, initargs=(lifeline, started)
         )
         try:
             yield pool
         except BrokenProcessPool:
+            if not started.is_set():
+                raise InputError(
+                    f"executor: no worker process could start; why, stands above. Most often: "
+                    f"{_GUARD}"
+                ) from None
             raise InputError(
                 f"executor: one of the {count} worker processes ended unexpectedly; it may have "
                 "run out of memory. Finished runs are recorded; run again with fewer processes."
@@ -106,12 +130,13 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _follow_parent(lifeline: Connection) -> None:
+def _follow_parent(lifeline: Connection, started: Event) -> None:
     """In a worker: end at once when the parent closes the lifeline or dies, even by `kill -9`.
 
     Without it a worker would finish its run, for minutes, and then wait for ever. Ctrl-C reaches
     every process of a terminal; the parent alone answers it.
     """
+    started.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -122,7 +147,7 @@ def _follow_parent(lifeline: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _dask(address: str) -> Iterator[tuple[Executor, Slots]]:
+def _dask(address: str, ready: Callable[[], object]) -> Iterator[tuple[Executor, Slots]]:
     """The workers of the Dask scheduler at `address`."""
     try:
         import distributed
@@ -141,8 +166,10 @@ def _dask(address: str) -> Iterator[tuple[Executor, Slots]]:
     gone: tuple[type[BaseException], ...] = (CancelledError, distributed.CancelledError)
     gone += (distributed.comm.CommClosedError,)
     try:
+        cluster = Cluster(client, address, ready)
+        cluster.wait_for_workers()
         executor: Any = client.get_executor(pure=False)
-        yield executor, lambda: max(1, sum(client.nthreads().values()))
+        yield executor, cluster.slots
     except gone:
         raise InputError(
             f"executor: the Dask scheduler at {address} is gone. Finished runs are recorded; "

@@ -1,6 +1,7 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and what to do where they cannot."""
 
 import contextlib
+import errno
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -42,3 +43,16 @@ def whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def remedy(error: OSError) -> str:
+    """What mends an answer of the file system to somebody who writes, as half a sentence."""
+    if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None)):
+        return "Free space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Make it writable"
+    if error.errno == errno.ENAMETOOLONG:
+        return "Shorten the names"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "Move the file that is where a folder should be"
+    return "Look after the disk"

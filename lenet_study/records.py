@@ -8,6 +8,7 @@ A record is one small JSON file that ends in the SHA-256 of all that stands befo
 Two results folders are merged by copying one over the other: equal paths hold equal runs.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 from lenet_keras.recipe import InputError, Recipe, nearest
 from lenet_keras.run import SCHEMA_VERSION, History, Run, Scores
+from lenet_study.files import remedy
 
 Purpose = Literal["final", "tuning"]
 AGAIN = "-again"  # the ending of a variant that trains a recipe a second time
@@ -53,14 +55,25 @@ class Location:
 
     def found(self, results_dir: Path) -> Path | None:
         """Where the run is recorded: here or, as no recipe is recorded twice, where another study
-        has it, in the order of their names. A run that repeats another is that of one study."""
+        has it, in the order of their names. A run that repeats another is that of one study.
+
+        Another study's run counts if it was made by the backend that this study's own records are
+        of or, before it has any, that this process would train with: from one seed, backends draw
+        other first weights.
+
+        Raises:
+            InputError: a record that cannot be trusted.
+        """
         if (own := self.path(results_dir)).exists():
             return own
         if self.variant.endswith(AGAIN):
             return None
         folder = "*/tuning" if self.purpose == "tuning" else "*"
         same = results_dir.glob(f"{folder}/*-{self.key}/seed-{self.seed}.json")
-        return min((p for p in same if not Location.of(p).variant.endswith(AGAIN)), default=None)
+        for path in sorted(path for path in same if not Location.of(path).variant.endswith(AGAIN)):
+            if _backend_of(path) == _backend_for(results_dir / self.study):
+                return path
+        return None
 
     @classmethod
     def of(cls, path: Path) -> "Location":
@@ -81,6 +94,27 @@ class Location:
         study = above.parent.name if tuning else above.name
         purpose: Purpose = "tuning" if tuning else "final"
         return cls(study, purpose, folder[1], folder[2], int(file[1]))
+
+
+def _backend_for(study: Path) -> str:
+    """The backend whose runs the study in this folder takes from others."""
+    try:
+        return _backend_of(_first_record(study))
+    except FileNotFoundError:
+        return os.environ["KERAS_BACKEND"]  # lenet_keras sets it where nobody did
+
+
+@functools.cache  # of a folder with records, not of one that is still without
+def _first_record(study: Path) -> Path:
+    for folder in (study, study / "tuning"):
+        if found := min(folder.glob("*/seed-*.json"), default=None):
+            return found
+    raise FileNotFoundError(study)
+
+
+@functools.cache  # a record is never changed
+def _backend_of(path: Path) -> str:
+    return read(path).provenance.backend
 
 
 def write(run: Run, path: Path) -> None:
@@ -106,7 +140,7 @@ def write(run: Run, path: Path) -> None:
     except OSError as error:
         raise InputError(
             f"{path}: the record cannot be written ({error.strerror}). Nothing was changed. "
-            "Free space, make the folder writable or choose another results folder."
+            f"{remedy(error)} or choose another results folder."
         ) from None
 
 

@@ -5,6 +5,7 @@ runs = run_study(study, Path("results"), executor="processes:2")
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import threading
@@ -23,6 +24,7 @@ from lenet_keras.recipe import InputError, Recipe, nearest
 from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.executors import Slots, open_executor
+from lenet_study.files import remedy
 from lenet_study.study import Planned, Study
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 # Trains recipes side by side: recipes, seed, whether to score the test set, the data's folder.
 Trainer = Callable[[Sequence[Recipe], int, bool, Path | str | None], list[Run]]
+TrainMissing = Callable[[Sequence[Planned]], None]  # those of the runs that have no record
 NEW_WORKERS_SECONDS = 5.0  # how often a growing cluster is asked for its size
 
 
@@ -72,42 +75,71 @@ def run_study(
     study = study.resized(seeds, epochs, dataset)
     names = study.chosen(variants)
     results_dir = Path(results_dir)
-    folder = results_dir / study.name
-    grids = study.grids(names, results_dir)
-    tuning, planned = study.tuning_runs(names, grids), study.planned_runs(names, results_dir)
     recorded = study.recorded(results_dir, names)
-    if len(recorded) < planned:
-        with (
-            alone_in(folder),
-            open_executor(executor) as (pool, slots),
-            ProgressLine(
-                study.name,
-                runs=planned,
-                epochs=len(tuning) * study.tuning.epochs
-                + study.seeds
-                * sum(
-                    study.recipe(name, 1.0).epochs for name in [*names, *study.trained_twice(names)]
-                ),
-                recorded=recorded,
-                shown=progress,
-            ) as line,
-        ):
-            train = functools.partial(
-                train_missing, results_dir, trainer or train_group, data_dir, pool, slots, line
-            )
-            train(tuning)
-            while (grown := study.grids(names, results_dir)) != grids:
-                added = [r for r in study.tuning_runs(names, grown) if r not in set(tuning)]
-                line.grow(len(added), len(added) * study.tuning.epochs)
-                tuning, grids = [*tuning, *added], grown
-                train(added)
-            train(study.final_runs(study.learning_rates(results_dir, names)))
-    elif records.leftovers(folder):
-        # Complete, and perhaps read-only or at work elsewhere: to tidy up is no duty then.
+    if len(recorded) < study.planned_runs(names, results_dir):
+        line = _progress_line(study, names, results_dir, recorded, progress)
+        where = (results_dir, study.name, study.dataset, executor, data_dir, trainer)
+        with line, trained_alone(*where, line) as train:
+            _train_in_order(study, names, results_dir, line, train)
+    else:
+        _tidy(results_dir / study.name)
+    _refuse_what_learns_nothing(study, results_dir, names)
+    table = study.table(results_dir, variants=variants)
+    _refuse_fewer(len(table), study.planned_runs(names, results_dir), results_dir / study.name)
+    return table
+
+
+def _progress_line(
+    study: Study,
+    names: Sequence[str],
+    results_dir: Path,
+    recorded: Sequence[Planned],
+    shown: bool,
+) -> "ProgressLine":
+    tuning = study.tuning_runs(names, study.grids(names, results_dir))
+    finals = [study.recipe(name, 1.0).epochs for name in [*names, *study.trained_twice(names)]]
+    return ProgressLine(
+        study.name,
+        runs=study.planned_runs(names, results_dir),
+        epochs=len(tuning) * study.tuning.epochs + study.seeds * sum(finals),
+        recorded=recorded,
+        shown=shown,
+    )
+
+
+def _train_in_order(
+    study: Study,
+    names: Sequence[str],
+    results_dir: Path,
+    line: "ProgressLine",
+    train: "TrainMissing",
+) -> None:
+    """The runs that tune, those of grids that grow by what they found, and the final ones."""
+    grids = study.grids(names, results_dir)
+    tuning = study.tuning_runs(names, grids)
+    train(tuning)
+    while (grown := study.grids(names, results_dir)) != grids:
+        added = [run for run in study.tuning_runs(names, grown) if run not in set(tuning)]
+        line.grow(len(added), len(added) * study.tuning.epochs)
+        tuning, grids = [*tuning, *added], grown
+        train(added)
+    train(study.final_runs(study.learning_rates(results_dir, names)))
+
+
+def _tidy(folder: Path) -> None:
+    """Delete what killed writers left in a study that is complete, perhaps read-only or at work
+    elsewhere: it is no duty then."""
+    if records.leftovers(folder):
         with contextlib.suppress(InputError), alone_in(folder):
             pass
-    _refuse_what_learns_nothing(study, results_dir, names)
-    return study.table(results_dir, variants=variants)
+
+
+def _refuse_fewer(recorded: int, planned: int, folder: Path) -> None:
+    if recorded < planned:
+        raise InputError(
+            f"{folder}: {planned - recorded} of {planned} runs have no record although they were "
+            "trained: somebody removes or renames files there. The same call trains them again."
+        )
 
 
 def _refuse_what_learns_nothing(study: Study, results_dir: Path, names: Sequence[str]) -> None:
@@ -218,6 +250,34 @@ class _Job:
 
 
 @contextlib.contextmanager
+def trained_alone(
+    results_dir: Path,
+    study: str,
+    dataset: str,
+    executor: str,
+    data_dir: Path | str | None,
+    trainer: Trainer | None,
+    line: "ProgressLine",
+) -> Iterator[TrainMissing]:
+    """What trains and records a study's runs, while nobody else writes in its folder.
+
+    The arguments are those of `run_study`; the names of the study and of its dataset.
+    """
+    # A worker may stand in another folder and have another home.
+    data_dir = Path(data_dir).expanduser().absolute() if data_dir else None
+    ready = functools.partial(_dataset, dataset, data_dir)
+    with open_executor(executor, ready) as (pool, slots), alone_in(results_dir / study):
+        yield functools.partial(
+            train_missing, results_dir, trainer or train_group, data_dir, pool, slots, line
+        )
+
+
+# What locking answers on a file system that has no locks, as some network disks; "not supported"
+# is another number on some systems.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", None))
+
+
+@contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """The right to write in a study's folder, where nobody else does for so long.
 
@@ -234,9 +294,15 @@ def alone_in(folder: Path) -> Iterator[None]:
             "results folder and copy the records together later."
         ) from None
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise InputError(
+                f"{folder}: the file system has no locks ({error.strerror}), without which two "
+                "studies could write here at once. Nothing was trained. Choose a results folder "
+                "on a local disk; its records can be copied here afterwards."
+            ) from None
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror}). Nothing was trained. Make it "
-            "writable or choose another results folder."
+            f"{folder}: cannot be written ({error.strerror}). Nothing was trained. "
+            f"{remedy(error)} or choose another results folder."
         ) from None
     try:
         records.remove_leftovers(folder)
@@ -307,7 +373,8 @@ def train_missing(
     waiting = deque(_jobs(planned, results_dir))
     running: dict[Future[list[Run]], _Job] = {}
     while waiting or running:
-        while waiting and len(running) < slots():
+        most = slots()  # asked in every round, as it also says when all workers are gone
+        while waiting and len(running) < most:
             job = waiting.popleft()
             line.show([*running.values(), job])
             call = (job.recipes, job.seed, job.score_test, data_dir)
@@ -396,11 +463,20 @@ def train_group(
 
     Returns:
         A run for each recipe, in order.
+
+    Raises:
+        InputError: data that cannot be had, or a setting of Keras that shortens every training.
     """
     from lenet_keras.backend import keras  # here, not above, for the reason given in `_groups`
     from lenet_study.training import train_alone, train_stack
 
     # A Dask worker with several threads calls several at once; Keras' random state is one.
+    if keras.config.max_epochs() or keras.config.max_steps_per_epoch():
+        raise InputError(
+            "KERAS_MAX_EPOCHS or KERAS_MAX_STEPS_PER_EPOCH is set (or Keras was told the same in "
+            "this process): it would end every run before its recipe does. Nothing was trained; "
+            "unset it."
+        )
     with _ONE_AT_A_TIME:
         keras.utils.clear_session()  # else each training leaves some 10 MB behind
         data = _dataset(recipes[0].dataset, data_dir)

@@ -25,9 +25,8 @@ from lenet_keras.recipe import (
     read_yaml,
 )
 from lenet_study import records
-from lenet_study.executors import open_executor
-from lenet_study.runner import ProgressLine, Trainer, alone_in, train_group, train_missing
-from lenet_study.study import Planned
+from lenet_study.runner import ProgressLine, Trainer, trained_alone
+from lenet_study.study import LEARNED, Planned
 
 Count = Annotated[StrictInt, Field(ge=1)]
 MOST_DRAWS = 100  # for each recipe, until the space counts as too small
@@ -156,20 +155,17 @@ class Search(_Frozen):
             recorded = [run for run in planned if run.exists(results_dir)]
             if len(recorded) == len(planned):
                 continue
-            with (
-                alone_in(results_dir / self.name),
-                open_executor(executor) as (pool, slots),
-                ProgressLine(
-                    f"{self.name}, stage {number + 1} of {len(self.stages)}",
-                    runs=len(planned),
-                    epochs=len(planned) * stage.epochs,
-                    recorded=recorded,
-                    shown=progress,
-                ) as line,
-            ):
-                train_missing(
-                    results_dir, trainer or train_group, data_dir, pool, slots, line, planned
-                )
+            line = ProgressLine(
+                f"{self.name}, stage {number + 1} of {len(self.stages)}",
+                runs=len(planned),
+                epochs=len(planned) * stage.epochs,
+                recorded=recorded,
+                shown=progress,
+            )
+            where = (results_dir, self.name, self.dataset, executor, data_dir, trainer)
+            with line, trained_alone(*where, line) as train:
+                train(planned)
+            self._best(results_dir, number)  # refuses to go on with what learns nothing
         return self.table(results_dir)
 
     def _planned(self, results_dir: Path, number: int) -> list[Planned]:
@@ -187,21 +183,43 @@ class Search(_Frozen):
         ]
 
     def _ranked(self, results_dir: Path, number: int) -> list[Recipe]:
-        """The recipes of a stage, best first: mean validation accuracy at the end, over seeds."""
+        """The recipes of a stage, best first."""
+        accuracy = self._accuracy(results_dir, number)
+        return sorted(accuracy, key=lambda recipe: (-accuracy[recipe], recipe.key))
+
+    def _accuracy(self, results_dir: Path, number: int) -> dict[Recipe, float]:
+        """What each recipe of a stage is worth: validation accuracy at the end, mean over seeds;
+        a run that diverged counts as -1."""
         accuracy: dict[Recipe, list[float]] = {}
         for planned in self._planned(results_dir, number):
             run = planned.read(results_dir)
             worth = run.validation.accuracy if run.status != "diverged" else -1.0
             accuracy.setdefault(planned.recipe, []).append(worth)
-        return sorted(accuracy, key=lambda recipe: (-float(np.mean(accuracy[recipe])), recipe.key))
+        return {recipe: float(np.mean(values)) for recipe, values in accuracy.items()}
+
+    def _best(self, results_dir: Path, number: int) -> Recipe:
+        """The best recipe of a stage.
+
+        Raises:
+            InputError: it has learned nothing, nor has any other.
+        """
+        best = self._ranked(results_dir, number)[0]
+        if self._accuracy(results_dir, number)[best] < LEARNED:
+            raise InputError(
+                f"{self.name}: none of the {self.stages[number].recipes} recipes of stage "
+                f"{number + 1} learns: every run diverged or stayed at chance. They are recorded; "
+                "give `members` or the families other ranges, learning rates above all."
+            )
+        return best
 
     def winner(self, results_dir: Path | str) -> Recipe:
         """The best recipe of the last stage.
 
         Raises:
-            InputError: the search is not completely recorded, or a record cannot be trusted.
+            InputError: the search is not completely recorded, a record cannot be trusted, or no
+                recipe learns.
         """
-        return self._ranked(Path(results_dir), len(self.stages) - 1)[0]
+        return self._best(Path(results_dir), len(self.stages) - 1)
 
     def table(self, results_dir: Path | str) -> pd.DataFrame:
         """Every recorded trial, in the order in which the search takes them.
