@@ -54,37 +54,33 @@ class Cluster:
             )
         self.missed = not threads
         if new := sorted(threads.keys() - self.fit):
-            self._examine(new)
-            self.fit.update(new)
-        return threads
+            self.fit.update(self._examined(new))
+        return {worker: count for worker, count in threads.items() if worker in self.fit}
 
-    def _examine(self, workers: list[str]) -> None:
-        """Refuse workers that are not like this process, or are not ready."""
+    def _examined(self, workers: list[str]) -> list[str]:
+        """Those of the workers that are still there; one that is unlike this process, or cannot
+        get ready, is refused."""
         # First Python alone: between two versions not even a function can be sent.
         versions = self.client.get_versions()
-        python = {
-            worker: {"Python": found["packages"]["python"].split(".final")[0]}
-            for worker, found in versions["workers"].items()
-        }
-        here = {"Python": versions["client"]["packages"]["python"].split(".final")[0]}
+        python = {worker: _python(found) for worker, found in versions["workers"].items()}
+        here = _python(versions["client"])
         _compare(here, {worker: python.get(worker, here) for worker in workers})
         look = _look()
-        _compare(look(), self.client.run(look, workers=workers))
-        asked = {
-            worker: self.client.submit(self.ready, workers=[worker], pure=False)
-            for worker in workers
-        }
+        looked = self.client.run(look, workers=workers, on_error="return")
+        there = {worker: found for worker, found in looked.items() if isinstance(found, dict)}
+        _compare(look(), there)
+        asked = {w: self.client.submit(self.ready, workers=[w], pure=False) for w in there}
         for worker, future in asked.items():
             self._wait(worker, future)
-            if worker not in self.client.nthreads():  # it is gone, and nobody else may answer
+            if not future.done():
                 future.cancel()
-                continue
-            if future.exception():
+            elif future.exception():
                 raise InputError(
                     f"executor: the worker {worker} cannot get ready: {future.exception()} "
                     "Finished runs are recorded; give it the data, or --data-dir a folder that "
                     "every worker sees under that name."
                 )
+        return [worker for worker, future in asked.items() if future.done()]
 
     def _wait(self, worker: str, future: Any) -> None:
         """Until the call has ended or its worker is gone; say so once if that takes long."""
@@ -94,6 +90,11 @@ class Cluster:
             if time.monotonic() > deadline:
                 deadline = math.inf
                 _say(f"The worker {worker} is not ready yet: it looks for data or downloads it.")
+
+
+def _python(found: dict[str, Any]) -> dict[str, str]:
+    """Python's version without its patches, from what Dask says of a process."""
+    return {"Python": ".".join(found["packages"]["python"].split(".")[:2])}
 
 
 def _say(message: str) -> None:

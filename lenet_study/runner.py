@@ -5,7 +5,6 @@ runs = run_study(study, Path("results"), executor="processes:2")
 """
 
 import contextlib
-import errno
 import functools
 import itertools
 import threading
@@ -272,11 +271,6 @@ def trained_alone(
         )
 
 
-# What locking answers on a file system that has no locks, as some network disks; "not supported"
-# is another number on some systems.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", None))
-
-
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """The right to write in a study's folder, where nobody else does for so long.
@@ -293,12 +287,12 @@ def alone_in(folder: Path) -> Iterator[None]:
             f"{folder}: another study is writing here. Wait until it ends, or choose another "
             "results folder and copy the records together later."
         ) from None
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
+    except (OSError, NotImplementedError) as error:  # the latter from older versions of filelock
+        if isinstance(error, NotImplementedError) or not error.filename:  # so answers flock itself
             raise InputError(
-                f"{folder}: the file system has no locks ({error.strerror}), without which two "
-                "studies could write here at once. Nothing was trained. Choose a results folder "
-                "on a local disk; its records can be copied here afterwards."
+                f"{folder}: the file system gives no lock ({error}), without which two studies "
+                "could write here at once. Nothing was trained. Choose a results folder on a "
+                "local disk; its records can be copied here afterwards."
             ) from None
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}). Nothing was trained. "
@@ -471,7 +465,7 @@ def train_group(
     from lenet_study.training import train_alone, train_stack
 
     # A Dask worker with several threads calls several at once; Keras' random state is one.
-    if keras.config.max_epochs() or keras.config.max_steps_per_epoch():
+    if {keras.config.max_epochs(), keras.config.max_steps_per_epoch()} != {None}:
         raise InputError(
             "KERAS_MAX_EPOCHS or KERAS_MAX_STEPS_PER_EPOCH is set (or Keras was told the same in "
             "this process): it would end every run before its recipe does. Nothing was trained; "

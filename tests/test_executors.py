@@ -159,35 +159,44 @@ def test_workers_end_with_their_parent(tmp_path: Path, name: str) -> None:
 # Dask: a scheduler and two workers as processes of their own
 
 
+TESTED = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+
+
 class Cluster:
     """A real Dask cluster on the loopback interface."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int = 2) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.folder = folder
+        self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"
+            ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", str(self.port)]
         )
-        self.workers = [
-            self._start(
-                "worker",
-                *(f"tcp://127.0.0.1:{self.port}", "--nthreads", "1", "--no-nanny"),
-                *("--no-dashboard", "--local-directory", str(folder / f"worker-{i}")),
-            )
-            for i in range(2)
-        ]
+        for _ in range(workers):
+            self.start_worker()
 
-    def _start(self, role: str, *arguments: str) -> subprocess.Popen[bytes]:
-        here = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
-        with (self.folder / f"{role}.log").open("ab") as log:
+    def start_worker(
+        self, *, python: Sequence[str] = ("-m", "dask", "worker"), **settings: Any
+    ) -> subprocess.Popen[bytes]:
+        """A worker of one thread; `settings` are those of `_start`."""
+        place = self.folder / f"worker-{len(self.workers)}"
+        options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(place))
+        worker = self._start([*python, f"tcp://127.0.0.1:{self.port}", *options], **settings)
+        self.workers.append(worker)
+        return worker
+
+    def _start(
+        self, command: Sequence[str], cwd: Path | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        with (self.folder / "cluster.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "dask", role, *arguments],
+                [sys.executable, *command, "--no-dashboard"],
                 stderr=log,
                 stdout=log,
-                env={**os.environ, "PYTHONPATH": here},
-                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": TESTED, **environment},
+                cwd=cwd or self.folder,
             )
 
     @property

@@ -1,0 +1,426 @@
+"""Studies under hard knocks: clusters that cannot work, wrong advice, kills, empty successes."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from examples import calls, make_provenance, make_run, train_quickly, until
+from kills import SUBJECTS, torment
+from test_executors import TESTED, Cluster
+
+import lenet_keras
+from lenet_keras import backend
+from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.run import Scores
+from lenet_study import records
+from lenet_study.records import Location
+from lenet_study.reproduce import compare, draw
+from lenet_study.runner import alone_in, run_study, train_group
+from lenet_study.search import Search
+from lenet_study.study import Study
+
+ROOT = Path(__file__).parent.parent
+CONTENT: dict[str, Any] = {
+    "title": "Optimisation",
+    "question": "Which optimizer?",
+    "dataset": "digits",
+    "baseline": "sgd",
+    "variants": {"sgd": {}, "relu": {"activation": "relu"}},
+    "tuning": {"learning_rates": [0.01, 0.1], "epochs": 1, "seeds": [1000]},
+    "seeds": 2,
+    "epochs": 2,
+}
+RUNS = 2 * 2 + 2 * 2
+
+
+def study_file(folder: Path, **changes: Any) -> Path:
+    path = folder / "optimization.yaml"
+    path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study.from_yaml(study_file(tmp_path))
+
+
+def run_quickly(study: Study, folder: Path, **arguments: Any) -> Any:
+    arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
+    return run_study(study, folder / "results", **arguments)
+
+
+def command(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", "lenet_study", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+# A cluster that cannot work
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster without workers."""
+    pytest.importorskip("distributed", reason="distributed (the extra 'dask') is not installed")
+    cluster = Cluster(tmp_path, workers=0)
+    yield cluster
+    cluster.close()
+
+
+STUDY_ON_DASK = """
+import sys
+from pathlib import Path
+from examples import train_quickly
+from lenet_study.runner import run_study
+from lenet_study.study import Study
+
+file, executor = sys.argv[1:]
+arguments = dict(data_dir="data", progress=False, trainer=train_quickly)
+print(len(run_study(Study.from_yaml(file), "results", executor=executor, **arguments)))
+"""
+
+
+def test_a_scheduler_without_workers_is_told_and_paths_mean_what_they_meant_where_typed(
+    tmp_path: Path, scheduler: Cluster
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / "data").mkdir(parents=True)
+    elsewhere.mkdir()
+    with (home / "stderr").open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", STUDY_ON_DASK, str(study_file(home)), scheduler.name],
+            cwd=home,
+            env={**os.environ, "PYTHONPATH": TESTED},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    said = "has no workers; waiting for one. Start it in an environment like this one: dask worker"
+    until(lambda: said in (home / "stderr").read_text())
+    assert process.poll() is None
+    scheduler.start_worker(cwd=elsewhere)
+    answer, _ = process.communicate(timeout=120)
+    assert answer.strip() == str(RUNS)
+    assert len(calls(home / "data")) > 0
+    assert (home / "stderr").read_text().count(said) == 1
+
+
+WITHOUT_THE_PACKAGE = """
+import sys
+sys.path += [path for path in sys.argv.pop(1).split(":")]
+from distributed.cli.dask_worker import main
+main()
+"""
+
+
+def test_workers_that_cannot_do_the_work_are_named(
+    study: Study, tmp_path: Path, scheduler: Cluster
+) -> None:
+    other = tmp_path / "other"
+    for package in ("lenet_keras", "lenet_study"):
+        shutil.copytree(ROOT / package, other / package)
+    with (other / "lenet_study" / "files.py").open("a") as file:
+        file.write("# another version\n")
+    worker = scheduler.start_worker(PYTHONPATH=os.pathsep.join([str(other), str(ROOT / "tests")]))
+    with pytest.raises(InputError, match=r"tcp.*: the package lenet_study is version \w+, here"):
+        run_quickly(study, tmp_path, executor=scheduler.name)
+    worker.kill()
+    worker.wait()
+
+    worker = scheduler.start_worker(KERAS_BACKEND="jax")
+    with pytest.raises(InputError, match="KERAS_BACKEND is jax, here tensorflow"):
+        run_quickly(study, tmp_path, executor=scheduler.name)
+    worker.kill()
+    worker.wait()
+
+    # -S: what the environment installs as editable is not found, all else is.
+    worker = scheduler.start_worker(
+        python=["-S", "-c", WITHOUT_THE_PACKAGE, ":".join(p for p in sys.path if "site-" in p)],
+        PYTHONPATH="",
+    )
+    with pytest.raises(InputError, match="the package lenet_study is missing, here version"):
+        run_quickly(study, tmp_path, executor=scheduler.name)
+    worker.kill()
+    worker.wait()
+
+    # Nobody else's cache, and no network to fetch from.
+    nowhere = {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path), "LENET_DATA": ""}
+    nowhere |= {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
+    scheduler.start_worker(**nowhere)
+    cifar = study.resized(dataset="cifar10")
+    with pytest.raises(InputError, match=r"worker tcp\S+ cannot get ready: CIFAR-10 was not found"):
+        run_quickly(cifar, tmp_path, executor=scheduler.name)
+    assert not calls(tmp_path)
+
+
+# Wrong advice
+
+WITHOUT_GUARD = """
+from pathlib import Path
+from examples import train_quickly
+from lenet_study.runner import run_study
+from lenet_study.study import Study
+
+study = Study.from_yaml("optimization.yaml")
+arguments = dict(data_dir=".", progress=False, trainer=train_quickly)
+run_study(study, "results", executor="processes:2", **arguments)
+"""
+WORKERS_ALONE = """
+from lenet_study.executors import open_executor
+
+with open_executor("processes:2") as (pool, _):
+    pool.submit(print).result()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "how"), [(WITHOUT_GUARD, "file"), (WORKERS_ALONE, "standard input")]
+)
+def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path, script: str, how: str) -> None:
+    study_file(tmp_path)
+    (tmp_path / "script.py").write_text(script)
+    ended = subprocess.run(
+        [sys.executable, "script.py" if how == "file" else "-"],
+        input=script,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": TESTED},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode
+    last = ended.stderr.splitlines()[-1]
+    assert "InputError: executor: no worker process could start" in last
+    assert '`if __name__ == "__main__":`' in last
+    assert "memory" not in ended.stderr
+    assert "another study" not in ended.stderr
+    assert not list(tmp_path.rglob("seed-*.json"))
+
+
+@pytest.mark.skipif(
+    not (sys.platform == "linux" and shutil.which("gcc")), reason="gcc makes what is preloaded"
+)
+def test_a_file_system_without_locks_is_named(tmp_path: Path) -> None:
+    library = tmp_path / "no_locks.so"
+    source = Path(__file__).with_name("no_locks.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    script = "import sys; from pathlib import Path; from lenet_study.runner import alone_in\n"
+    script += "with alone_in(Path(sys.argv[1])): pass"
+    for number in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "study")],
+            env={**os.environ, "LD_PRELOAD": str(library), "FLOCK_ERRNO": str(number)},
+            capture_output=True,
+            text=True,
+        )
+        last = ended.stderr.splitlines()[-1]
+        assert "the file system gives no lock" in last
+        assert os.strerror(number) in last
+        assert "writable" not in last
+
+
+def test_advice_fits_what_the_file_system_answers(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300)
+    with pytest.raises(InputError, match=r"File name too long.*Shorten the names"), alone_in(long):
+        pass
+    (tmp_path / "results").write_text("")
+    below = tmp_path / "results" / "study"
+    with pytest.raises(InputError, match="Move the file that is where a folder"), alone_in(below):
+        pass
+
+
+# Which runs a study takes from others, and which are drawn to be trained again
+
+
+def recorded_by(backend: str, results: Path, study: str, seed: int = 0) -> Path:
+    run = make_run(seed=seed, provenance=make_provenance(backend=backend))
+    path = Location(study, "final", "sgd", run.key, seed).path(results)
+    records.write(run, path)
+    return path
+
+
+def test_a_study_takes_runs_of_its_own_backend_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jax = recorded_by("jax", tmp_path, "factorial")
+    key = make_run().key
+    asked = Location("schedule", "final", "constant", key, 0)
+    assert asked.found(tmp_path) is None  # this process would train it with TensorFlow
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert asked.found(tmp_path) == jax
+    recorded_by("tensorflow", tmp_path, "schedule", seed=1)
+    assert asked.found(tmp_path) is None  # beside runs of TensorFlow it would pair with none
+    tensorflow = recorded_by("tensorflow", tmp_path, "regularization")
+    assert asked.found(tmp_path) == tensorflow  # whatever reads it
+    own = recorded_by("jax", tmp_path, "schedule")
+    assert Location("schedule", "final", "sgd", key, 0).found(tmp_path) == own
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "jax"])
+def test_every_committed_study_is_complete_whatever_reads_it(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", engine)
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        if "variants" in content or "factors" in content:
+            study = Study.from_yaml(path)
+            planned = study.planned_runs(results_dir=ROOT / "results")
+            assert len(study.recorded(ROOT / "results", None)) == planned, path
+
+
+def test_what_an_accelerator_trained_fast_is_drawn_as_seldom_as_a_processor_needs(
+    tmp_path: Path,
+) -> None:
+    paths = []
+    for seed, device in enumerate(("AMD EPYC", "NVIDIA H100 80GB HBM3")):
+        provenance = make_provenance(device=device, wall_seconds=1.0)  # 20 epochs
+        paths.append(tmp_path / "optimization" / f"sgd-{make_run().key}" / f"seed-{seed}.json")
+        records.write(make_run(seed=seed, provenance=provenance), paths[-1])
+    drawn = [draw(paths, 1, seed)[0][0] for seed in range(400)]
+    assert 0.75 < drawn.count(paths[0]) / 400 < 0.85
+
+
+# Arithmetic switches
+
+SWITCHES = {
+    "TF_DETERMINISTIC_OPS": "1",
+    "TF_NUM_INTRAOP_THREADS": "77",
+    "DNNL_DEFAULT_FPMATH_MODE": "BF16",
+    "XLA_FLAGS": "--xla_cpu_enable_fast_math=true",
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "NPY_DISABLE_CPU_FEATURES": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2",
+}
+
+
+def test_switches_that_change_how_sums_are_rounded_are_part_of_the_provenance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = backend.rounding_settings()
+    assert not before.keys() & lenet_keras._THREADS.keys()  # the package's own
+    for name, value in {**SWITCHES, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": "/x"}.items():
+        monkeypatch.setenv(name, value)
+    assert backend.rounding_settings() == before | SWITCHES
+    run, rounded = make_run(test=None), (1.0 + 1e-7,) * 20
+    history = run.history.model_copy(update={"loss": rounded, "val_loss": rounded})
+    again = {"history": history, "provenance": make_provenance(settings=SWITCHES)}
+    old = run.model_copy(update={"history": history.model_copy(update={"loss": (1.0,) * 20})})
+    assert compare(Path("seed-0.json"), old, run.model_copy(update=again)).held
+
+
+# Silent successes
+
+
+def test_a_run_that_ended_early_elsewhere_is_compared_by_its_end() -> None:
+    run = make_run(test=None)
+    short = {name: getattr(run.history, name)[:1] for name in type(run.history).model_fields}
+    scores = run.validation.model_copy(update={"accuracy": run.validation.accuracy - 0.3})
+    again = run.model_copy(
+        update={
+            "history": type(run.history)(**short),
+            "validation": scores,
+            "provenance": make_provenance(device="another processor"),
+        }
+    )
+    assert not compare(Path("seed-0.json"), run, again).held
+
+
+def test_keras_may_not_shorten_what_is_recorded() -> None:
+    config = backend.keras.config
+    for limit in (config.set_max_epochs, config.set_max_steps_per_epoch):
+        limit(1)  # as KERAS_MAX_EPOCHS=1 and its like do
+        try:
+            with pytest.raises(InputError, match="KERAS_MAX_EPOCHS or KERAS_MAX_STEPS"):
+                train_group([Recipe(dataset="digits")], 0, False, None)
+        finally:
+            limit(None)
+
+
+def test_a_study_whose_records_vanish_meanwhile_does_not_succeed(
+    study: Study, tmp_path: Path
+) -> None:
+    def vanishing(*arguments: Any) -> Any:
+        for path in (tmp_path / "results" / "optimization").glob("*/seed-0.json"):
+            path.unlink()
+        return train_quickly(*arguments)
+
+    with pytest.raises(InputError, match=r"[12] of 8 runs have no record"):
+        run_quickly(study, tmp_path, trainer=vanishing)
+    assert len(run_quickly(study, tmp_path)) == RUNS
+
+
+SEARCH: dict[str, Any] = {
+    "title": "A search",
+    "question": "Which recipe?",
+    "dataset": "digits",
+    "families": {"plain": {}},
+    "members": {"learning_rate": {"low": 0.001, "high": 0.01}},
+    "stages": [
+        {"recipes": 4, "epochs": 1, "seeds": [2000]},
+        {"recipes": 2, "epochs": 2, "seeds": [2000]},
+    ],
+}
+
+
+@pytest.mark.parametrize("status", ["diverged", "completed"])
+def test_a_search_that_finds_nothing_does_not_name_a_winner(tmp_path: Path, status: str) -> None:
+    def hopeless(*arguments: Any) -> Any:
+        chance = Scores(loss=2.3, accuracy=0.1, calibration_error=0.0)
+        changes = {"status": status, "validation": chance}
+        return [run.model_copy(update=changes) for run in train_quickly(*arguments)]
+
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(SEARCH))
+    search = Search.from_yaml(path)
+    results = tmp_path / "results"
+    with pytest.raises(InputError, match="none of the 4 recipes of stage 1 learns"):
+        search.run(results, data_dir=tmp_path, progress=False, trainer=hopeless)
+    assert len(search.table(results)) == 4  # nothing is lost, and nothing more was tried
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["records", "--results", "{}"], "no record lies in it"),
+        (["records", "--results", "{}", "--purpose", "tuning"], "no record of purpose tuning"),
+        (["records", "--results", "{}", "--csv", "{}/all.csv"], "no record lies in it"),
+        (["report", "--results", "{}"], "Figures and README stay as they are"),
+        (["study", "configs/schedule.yaml", "--variants", ""], "no variant ''"),
+    ],
+)
+def test_a_command_without_content_does_not_succeed(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    readme = (ROOT / "README.md").read_bytes()
+    ended = command(*(argument.format(tmp_path) for argument in arguments))
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.iterdir())
+    assert (ROOT / "README.md").read_bytes() == readme
+
+
+# Kills
+
+
+@pytest.mark.parametrize("name", ["study", "search"])
+def test_kills_at_random_moments_lose_nothing(tmp_path: Path, name: str) -> None:
+    tally = torment(SUBJECTS[name], tmp_path, kills=30, seed=0)
+    assert (tally.lost, tally.misread, tally.tracebacks) == (0, 0, 0)
+    assert tally.kills == 30
+    assert tally.records > 10
