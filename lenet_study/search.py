@@ -165,7 +165,7 @@ class Search(_Frozen):
             where = (results_dir, self.name, self.dataset, executor, data_dir, trainer)
             with line, trained_alone(*where, line) as train:
                 train(planned)
-            self._best(results_dir, number)  # refuses to go on with what learns nothing
+            self._best(results_dir, number, least=0.0)  # refuses to go on where all diverged
         return self.table(results_dir)
 
     def _planned(self, results_dir: Path, number: int) -> list[Planned]:
@@ -197,14 +197,14 @@ class Search(_Frozen):
             accuracy.setdefault(planned.recipe, []).append(worth)
         return {recipe: float(np.mean(values)) for recipe, values in accuracy.items()}
 
-    def _best(self, results_dir: Path, number: int) -> Recipe:
+    def _best(self, results_dir: Path, number: int, least: float) -> Recipe:
         """The best recipe of a stage.
 
         Raises:
-            InputError: it has learned nothing, nor has any other.
+            InputError: it is worth less than the `least`, and so is any other.
         """
         best = self._ranked(results_dir, number)[0]
-        if self._accuracy(results_dir, number)[best] < LEARNED:
+        if self._accuracy(results_dir, number)[best] < least:
             raise InputError(
                 f"{self.name}: none of the {self.stages[number].recipes} recipes of stage "
                 f"{number + 1} learns: every run diverged or stayed at chance. They are recorded; "
@@ -219,7 +219,7 @@ class Search(_Frozen):
             InputError: the search is not completely recorded, a record cannot be trusted, or no
                 recipe learns.
         """
-        return self._best(Path(results_dir), len(self.stages) - 1)
+        return self._best(Path(results_dir), len(self.stages) - 1, LEARNED)
 
     def table(self, results_dir: Path | str) -> pd.DataFrame:
         """Every recorded trial, in the order in which the search takes them.

@@ -11,7 +11,6 @@ a round takes, each kill comes.
 """
 
 import contextlib
-import importlib
 import json
 import multiprocessing
 import os
@@ -30,6 +29,7 @@ import pandas as pd
 import yaml
 from examples import set_pause, train_quickly
 
+import lenet_study.stack  # noqa: F401  TensorFlow, for which no forked process then waits
 from lenet_keras.recipe import InputError
 from lenet_study import records
 from lenet_study.runner import run_study
@@ -52,9 +52,9 @@ SEARCH: dict[str, Any] = {
     "title": "A search",
     "question": "Which recipe?",
     "dataset": "digits",
-    "base": {"batch_size": 64},
+    "base": {"batch_size": 64, "optimizer": "adamw"},
     "families": {"plain": {}, "flipped": {"augmentation": ["flip"]}},
-    "members": {"learning_rate": {"low": 0.001, "high": 0.03}, "activation": ["relu", "silu"]},
+    "members": {"learning_rate": {"low": 0.001, "high": 0.01}, "activation": ["relu", "silu"]},
     "stages": [
         {"recipes": 16, "epochs": 1, "seeds": [2000]},
         {"recipes": 6, "epochs": 2, "seeds": [2000, 2001]},
@@ -101,8 +101,6 @@ class Forked:
     """A function in a forked process, spoken to like a `subprocess.Popen`."""
 
     def __init__(self, work: Callable[[Path], None], folder: Path) -> None:
-        importlib.import_module("lenet_study.stack")  # seconds that no forked process then needs
-
         def quietly() -> None:
             with (folder / "stderr").open("ab") as file:
                 os.dup2(file.fileno(), 2)

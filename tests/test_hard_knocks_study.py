@@ -19,7 +19,7 @@ import lenet_keras
 from lenet_keras import backend
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Scores
-from lenet_study import records
+from lenet_study import records, summary
 from lenet_study.records import Location
 from lenet_study.reproduce import compare, draw
 from lenet_study.runner import alone_in, run_study, train_group
@@ -377,8 +377,13 @@ SEARCH: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("status", ["diverged", "completed"])
-def test_a_search_that_finds_nothing_does_not_name_a_winner(tmp_path: Path, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "stage", "trials"),
+    [("diverged", "4 recipes of stage 1", 4), ("completed", "2 recipes", 6)],
+)
+def test_a_search_that_finds_nothing_does_not_name_a_winner(
+    tmp_path: Path, status: str, stage: str, trials: int
+) -> None:
     def hopeless(*arguments: Any) -> Any:
         chance = Scores(loss=2.3, accuracy=0.1, calibration_error=0.0)
         changes = {"status": status, "validation": chance}
@@ -388,9 +393,14 @@ def test_a_search_that_finds_nothing_does_not_name_a_winner(tmp_path: Path, stat
     path.write_text(yaml.safe_dump(SEARCH))
     search = Search.from_yaml(path)
     results = tmp_path / "results"
-    with pytest.raises(InputError, match="none of the 4 recipes of stage 1 learns"):
+
+    def best() -> Recipe:
         search.run(results, data_dir=tmp_path, progress=False, trainer=hopeless)
-    assert len(search.table(results)) == 4  # nothing is lost, and nothing more was tried
+        return search.winner(results)
+
+    with pytest.raises(InputError, match=f"none of the {stage} .*learns"):
+        best()
+    assert len(search.table(results)) == trials  # all that made sense to try is recorded
 
 
 @pytest.mark.parametrize(
@@ -413,6 +423,22 @@ def test_a_command_without_content_does_not_succeed(
     assert "Traceback" not in ended.stderr
     assert not list(tmp_path.iterdir())
     assert (ROOT / "README.md").read_bytes() == readme
+
+
+def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    study = Study.from_yaml(study_file(configs))
+    run_quickly(study, tmp_path)
+    lacking = {**CONTENT, "title": "Schedule", "variants": {"sgd": {"schedule": "cosine"}}}
+    (configs / "schedule.yaml").write_text(yaml.safe_dump(lacking))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{summary.BEGIN}\n{summary.END}\n")
+    ended = command("report", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "so not in figures and README: Schedule." in ended.stderr
+    assert "Optimisation" in readme.read_text()
+    assert (tmp_path / "figures" / "techniques.png").exists()
 
 
 # Kills
