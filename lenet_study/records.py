@@ -71,7 +71,7 @@ class Location:
         folder = "*/tuning" if self.purpose == "tuning" else "*"
         same = results_dir.glob(f"{folder}/*-{self.key}/seed-{self.seed}.json")
         for path in sorted(path for path in same if not Location.of(path).variant.endswith(AGAIN)):
-            if _backend_of(path) == _backend_for(results_dir / self.study):
+            if _backend_of(path.absolute()) == _backend_for(results_dir.absolute() / self.study):
                 return path
         return None
 
