@@ -102,9 +102,10 @@ def _processes(count: int) -> Iterator[Executor]:
                     f"executor: no worker process could start; why, stands above. Most often: "
                     f"{_GUARD}"
                 ) from None
+            fewer = "; run again with fewer processes" if count > 1 else ""
             raise InputError(
-                f"executor: one of the {count} worker processes ended unexpectedly; it may have "
-                "run out of memory. Finished runs are recorded; run again with fewer processes."
+                f"executor: a worker process, of {count}, ended unexpectedly; it may have run out "
+                f"of memory. Finished runs are recorded{fewer}."
             ) from None
         except BaseException:
             end.close()

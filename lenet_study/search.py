@@ -153,18 +153,17 @@ class Search(_Frozen):
         for number, stage in enumerate(self.stages):
             planned = self._planned(results_dir, number)
             recorded = [run for run in planned if run.exists(results_dir)]
-            if len(recorded) == len(planned):
-                continue
-            line = ProgressLine(
-                f"{self.name}, stage {number + 1} of {len(self.stages)}",
-                runs=len(planned),
-                epochs=len(planned) * stage.epochs,
-                recorded=recorded,
-                shown=progress,
-            )
-            where = (results_dir, self.name, self.dataset, executor, data_dir, trainer)
-            with line, trained_alone(*where, line) as train:
-                train(planned)
+            if len(recorded) < len(planned):
+                line = ProgressLine(
+                    f"{self.name}, stage {number + 1} of {len(self.stages)}",
+                    runs=len(planned),
+                    epochs=len(planned) * stage.epochs,
+                    recorded=recorded,
+                    shown=progress,
+                )
+                where = (results_dir, self.name, self.dataset, executor, data_dir, trainer)
+                with line, trained_alone(*where, line) as train:
+                    train(planned)
             self._best(results_dir, number, least=0.0)  # refuses to go on where all diverged
         return self.table(results_dir)
 
