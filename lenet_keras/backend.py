@@ -72,6 +72,13 @@ if keras.backend.backend() == "jax" and "JAX_DEFAULT_MATMUL_PRECISION" not in os
     # A recipe in float32 is computed in float32: JAX's default on a GPU is TensorFloat-32.
     jax.config.update("jax_default_matmul_precision", "highest")
 
+# What a recipe leaves open is as Keras has it, whatever a keras.json or KERAS_MAX_EPOCHS says.
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+keras.config.set_image_data_format("channels_last")
+keras.config.set_max_epochs(None)
+keras.config.set_max_steps_per_epoch(None)
+
 # Every run traces a model of its own, on purpose; from the fifth on TensorFlow would warn of it.
 tf.get_logger().setLevel("ERROR")
 

@@ -381,6 +381,11 @@ def list_records(
             raise InputError(
                 f"--csv {csv_file}: there is no folder {csv_file.parent}. Make it first."
             )
+        if csv_file.exists() and (csv_file.suffix != ".csv" or not csv_file.is_file()):
+            raise InputError(
+                f"--csv {csv_file}: is there already and no CSV file, so it is not replaced. "
+                "Choose another name."
+            )
         with whole_file(csv_file) as temporary:
             runs.to_csv(temporary, index=False)
         click.echo(f"{len(runs)} runs written to {csv_file}")

@@ -25,6 +25,8 @@ try:
     import nbconvert
     import nbformat
     import papermill
+
+    from lenet_study import kernels
 except ModuleNotFoundError as missing:
     raise InputError(
         f"notebooks: the package {missing.name} is not installed: uv sync, "
@@ -37,6 +39,7 @@ SET_UP = """\
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 if Path("notebooks").is_dir():  # papermill was called in the repository's folder
@@ -52,11 +55,18 @@ if not Path("../configs").is_dir():  # opened alone, as in Colab: fetch the rest
         subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "lenet-keras"], check=True)
     os.chdir("lenet-keras/notebooks")
 if importlib.util.find_spec("lenet_keras") is None:  # keeps the TensorFlow that a service has
-    %pip install --quiet .."""
+    %pip install --quiet --editable ..
+sys.path.insert(0, str(Path("..").resolve()))  # the package beside this notebook, and no other
+%matplotlib inline"""
 BADGES = re.compile(r"^\[!\[Open in Colab\].*\n\n", re.MULTILINE)
 OWN_RECORDS = ("dataset", "epochs")  # a change of these asks for runs that the study does not have
 # Metadata that differ between two executions: times, durations, paths, and progress bars' states.
 MARKS_OF_PAPERMILL = ("papermill", "execution", "widgets")
+# Of a notebook that was saved with a kernel of another name, which only that machine knows.
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+INJECTED = "injected-parameters"  # the tag of the cell that papermill adds
+WIDGET = "application/vnd.jupyter.widget-view+json"
+OF_NO_CONTENT = {"figures_dir", "executor"}  # parameters under which a notebook shows the same
 
 
 @dataclass(frozen=True)
@@ -87,9 +97,17 @@ def find(folder: Path | str, only: Collection[str] = ()) -> list[Path]:
         only: techniques, as "optimization"; all without any.
 
     Raises:
-        InputError: there are none, or none of that name.
+        InputError: there are none, or none of that name; or the package beside them is another
+            than this one, so that what they import would not be what runs them.
     """
     folder = Path(folder)
+    beside = folder.resolve().parent / kernels.PACKAGE.name
+    if beside.is_dir() and not beside.samefile(kernels.PACKAGE):
+        raise InputError(
+            f"{folder}: belongs to the package in {beside}, but this command is that of "
+            f"{kernels.PACKAGE}. Call `python -m lenet_study` in {beside.parent}, without "
+            "PYTHONSAFEPATH or -P, or install that package: uv sync, or pip install --editable ."
+        )
     found = [path for path in folder.glob("*.ipynb") if re.match(r"\d+_", path.name)]
     found.sort(key=lambda path: (int(path.name.partition("_")[0]), path.name))
     if not found:
@@ -211,21 +229,50 @@ def execute(
     Raises:
         InputError: as `check`, before anything runs; or `out` cannot be written.
     """
-    check(notebooks, parameters or {})
+    parameters = parameters or {}
+    check(notebooks, parameters)
+    folders = {"figures_dir": figures or out / "figures"}
+    if results or set(OWN_RECORDS) & set(parameters):
+        folders["results_dir"] = results or out / "results"
+    for notebook in notebooks:
+        _refuse_sources(notebook, out, {n: f for n, f in folders.items() if f.parent == out})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
         raise InputError(f"{out}: cannot be written ({reason.strerror}).") from None
     for notebook in notebooks:
-        given = {"figures_dir": _seen_from(notebook.parent, figures or out / "figures")}
-        if results or set(OWN_RECORDS) & set(parameters or {}):
-            given["results_dir"] = _seen_from(notebook.parent, results or out / "results")
-        given |= parameters or {}
         known = declared(notebook)
+        given = {name: _seen_from(notebook.parent, folder) for name, folder in folders.items()}
+        given = {name: value for name, value in (given | parameters).items() if name in known}
         executed = out / notebook.name
-        given = {name: value for name, value in given.items() if name in known}
-        error = _execute(notebook, executed, given, data_dir, progress)
-        yield Outcome(executed, _page(executed) if executed.exists() else None, error)
+        for old in (executed, executed.with_suffix(".html")):
+            old.unlink(missing_ok=True)  # else it would be taken for new, or a link be followed
+        with _own_settings(data_dir):
+            error = _execute(notebook, executed, given, progress)
+            page = _page(executed) if executed.exists() else None
+        if all(known[name] == value for name, value in given.items() if name not in OF_NO_CONTENT):
+            error = error or _lost(notebook, executed)
+        yield Outcome(executed, page, error)
+
+
+def _refuse_sources(notebook: Path, out: Path, folders: Mapping[str, Path]) -> None:
+    """Refuse an `out` where a copy would be the notebook, or where the study keeps its own.
+
+    Raises:
+        InputError: says what would be overwritten.
+    """
+    if out.exists() and out.samefile(notebook.parent):
+        raise InputError(
+            f"-o {out}: holds the notebooks themselves, which their copies would overwrite. "
+            "Choose another folder, or store outputs in them with --in-place."
+        )
+    defaults = declared(notebook)
+    for name, folder in folders.items():
+        if name in defaults and folder.resolve() == (notebook.parent / defaults[name]).resolve():
+            raise InputError(
+                f"-o {out}: {folder} is where the study keeps its own, and would be written into. "
+                "Choose another folder."
+            )
 
 
 def refresh(
@@ -234,7 +281,7 @@ def refresh(
     """Execute notebooks as they are and store the outputs in the notebooks themselves.
 
     What papermill notes about the machine and the time is left out. A notebook that fails stays as
-    it was.
+    it was, and so does one of which a cell no longer shows what it showed, as a figure.
 
     Args:
         notebooks: as from `find`.
@@ -247,7 +294,10 @@ def refresh(
     for notebook in notebooks:
         with tempfile.TemporaryDirectory(dir=notebook.parent, prefix=".") as folder:
             executed = Path(folder) / notebook.name
-            error = _execute(notebook, executed, {}, data_dir, progress)
+            with _own_settings(data_dir):
+                error = _execute(notebook, executed, {}, progress)
+            if not error and (lost := _lost(notebook, executed)):
+                error = f"{lost}; the notebook is as it was. If that is meant, clear its outputs"
             if not error:
                 _remove_marks(executed)
                 executed.replace(notebook)
@@ -311,36 +361,67 @@ def _with_badges(text: str, notebook: Path, address: str) -> str:
     return f"{title}\n\n{badges}\n\n{rest}"
 
 
+@contextlib.contextmanager
+def _own_settings(data_dir: Path | None) -> Iterator[None]:
+    """What kernels and pages are made with, for the length of a `with` block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lenet-", ignore_cleanup_errors=True) as folder,
+        environment(**kernels.settings(Path(folder), data_dir)),
+    ):
+        yield
+
+
 def _execute(
-    notebook: Path,
-    executed: Path,
-    parameters: Mapping[str, Any],
-    data_dir: Path | None,
-    progress: bool,
+    notebook: Path, executed: Path, parameters: Mapping[str, Any], progress: bool
 ) -> str | None:
     """Execute one notebook; in words what went wrong, if anything."""
     bar: bool | dict[str, str] = {"desc": notebook.stem} if progress else False
-    data = data_dir or os.environ.get("LENET_DATA")
-    with (
-        environment(LENET_DATA=str(Path(data).resolve())) if data else contextlib.nullcontext()
-    ):  # else a relative folder would be looked for beside the notebook
-        try:
-            papermill.execute_notebook(
-                notebook.resolve(),
-                executed.resolve(),
-                parameters=dict(parameters),
-                kernel_name="python3",  # this Python, whatever a notebook was last opened with
-                language="python",
-                cwd=notebook.parent.resolve(),
-                progress_bar=bar,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warnings are no news here
-            )
-        except papermill.PapermillExecutionError as error:
-            (line, *_) = error.source.strip().splitlines() or [""]
-            return f"in cell [{error.exec_count}], {line!r}: {error.ename}: {error.evalue}"
-        except nbclient.exceptions.DeadKernelError:
-            return "as its kernel died; it may have run out of memory"
+    try:
+        papermill.execute_notebook(
+            notebook.resolve(),
+            executed.resolve(),
+            parameters=dict(parameters),
+            kernel_name="python3",  # this Python, whatever a notebook was last opened with
+            language="python",
+            cwd=notebook.parent.resolve(),
+            progress_bar=bar,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warnings are no news here
+        )
+    except papermill.PapermillExecutionError as error:
+        (line, *_) = error.source.strip().splitlines() or [""]
+        return f"in cell [{error.exec_count}], {line!r}: {error.ename}: {error.evalue}"
+    except nbclient.exceptions.DeadKernelError:
+        return "as its kernel died; it may have run out of memory"
+    except RuntimeError as error:  # Jupyter's, with no class of its own
+        return f"as no kernel could be started ({error})"
     return None
+
+
+def _lost(before: Path, after: Path) -> str | None:
+    """In words, the first cell that showed something, as a figure or a table, and does not now."""
+    for old, new in zip(_code_cells(before), _code_cells(after), strict=True):
+        if missing := _kinds(old) - _kinds(new):
+            (line, *_) = old.source.strip().splitlines() or [""]
+            kinds = " and ".join(sorted(missing))
+            return (
+                f"in cell [{new.execution_count}], {line!r}: it showed {kinds}, and no longer does"
+            )
+    return None
+
+
+def _code_cells(notebook: Path) -> list[Any]:
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [
+        cell
+        for cell in cells
+        if cell.cell_type == "code" and INJECTED not in cell.metadata.get("tags", [])
+    ]
+
+
+def _kinds(cell: Any) -> set[str]:
+    """The kinds of data that a cell shows, as image/png; progress bars do not count."""
+    shown = [output.get("data", {}) for output in cell.outputs]
+    return {kind for data in shown if WIDGET not in data for kind in data}
 
 
 def _page(notebook: Path) -> Path:
@@ -356,6 +437,7 @@ def _page(notebook: Path) -> Path:
 def _remove_marks(notebook: Path) -> None:
     """Remove what differs between two executions with the same outputs."""
     content = nbformat.read(notebook, as_version=4)
+    content.metadata["kernelspec"] = dict(KERNEL)
     for metadata in (content.metadata, *(cell.metadata for cell in content.cells)):
         for name in MARKS_OF_PAPERMILL:
             metadata.pop(name, None)

@@ -2,13 +2,15 @@
 
 Cells tagged `needs-images` are skipped where CIFAR-10 is not on this machine, cells tagged
 `nbval-skip`, which train or show what was trained, everywhere. A notebook whose runs are not all
-recorded would train for hours: it fails at once, or is skipped while it has no outputs.
+recorded would train for hours: it fails at once, or is skipped while it has no outputs. Kernels are
+those of `lenet_study.kernels`, and nothing is written beside the notebooks.
 """
 
 import contextlib
 import functools
-import os
 import re
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -17,30 +19,49 @@ import pytest
 from lenet_keras.data import load_data
 from lenet_keras.download import UnavailableError
 from lenet_keras.recipe import InputError, read_yaml
+from lenet_study import kernels
 from lenet_study.executors import environment
-from lenet_study.notebooks import technique
+from lenet_study.notebooks import PARAMETERS, technique
 from lenet_study.study import Study
 
 NOWHERE = "http://127.0.0.1:9"  # a closed port instead of the network
 
 
-def pytest_configure() -> None:
-    """A kernel runs in the notebooks' folder, where a relative path would lead elsewhere."""
-    if folder := os.environ.get("LENET_DATA"):
-        os.environ["LENET_DATA"] = str(Path(folder).expanduser().resolve())
+FOLDER = pytest.StashKey[Path]()
+SETTINGS = pytest.StashKey[dict[str, str]]()
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip or fail a cell before nbval starts a kernel for it."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Kernels are of this Python, whatever name a notebook was last saved with."""
+    if not getattr(config.option, "nbval_kernel_name", None):
+        config.option.nbval_current_env = True
+    folder = tempfile.TemporaryDirectory(prefix="lenet-", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    config.stash[FOLDER] = Path(folder.name)
+    config.stash[SETTINGS] = kernels.settings(Path(folder.name))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Give the kernel that nbval starts its settings, and a parameters cell a place for figures."""
     cell = getattr(item, "cell", None)
     if cell is None:
-        return
+        return (yield)
+    skip_or_fail(item)
+    if PARAMETERS in cell.metadata.get("tags", []):
+        cell.source += f"\nfigures_dir = {str(item.config.stash[FOLDER] / 'figures')!r}"
+    with environment(**item.config.stash[SETTINGS]):
+        return (yield)
+
+
+def skip_or_fail(item: pytest.Item) -> None:
+    """Skip or fail a cell before nbval starts a kernel for it."""
     lacking = lacking_runs(item.path)
     if lacking and has_outputs(item.path):
         pytest.fail(f"results lack {lacking} of its runs: `make study` trains them", pytrace=False)
     if not has_outputs(item.path):
         pytest.skip("no outputs to compare: `python -m lenet_study notebooks --in-place`")
-    tags = cell.metadata.get("tags", [])
+    tags = item.cell.metadata.get("tags", [])
     if "needs-images" in tags and not cifar10_is_here():
         pytest.skip("needs images: CIFAR-10 is not on this machine")
     if "nbval-skip" in tags:  # nbval skips it too, and says no reason

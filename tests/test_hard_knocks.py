@@ -1,0 +1,176 @@
+"""Faults that people met in other projects, each as a real process with real settings, by kind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_output
+from test_notebooks import LENET, ROOT, call, files, write_notebook, written
+
+from lenet_keras.recipe import InputError
+from lenet_study import notebooks
+
+# A person's settings reach our processes
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that a person may have set for Python, Jupyter and matplotlib, at its worst."""
+    person = tmp_path / "person"
+    startup = person / "ipython" / "profile_default" / "startup" / "00.py"
+    config = startup.parents[1] / "ipython_kernel_config.py"
+    spec = person / "jupyter" / "kernels" / "python3" / "kernel.json"
+    for path, text in {
+        startup: "print('IPython starts up')",
+        config: "c.InlineBackend.figure_formats = ['svg']\nc.InteractiveShell.colors = 'nocolor'",
+        spec: json.dumps({"argv": ["/no/python"], "display_name": "x", "language": "python"}),
+        person / "matplotlibrc": "text.usetex: True\nfigure.figsize: 1, 1",
+        person / "startup.py": "print('Python starts up')",
+        person / "keras" / "keras.json": '{"floatx": "float16"}',
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name, value in {
+        "HOME": "/dev/null/home",
+        "IPYTHONDIR": str(person / "ipython"),
+        "JUPYTER_DATA_DIR": str(person / "jupyter"),
+        "JUPYTER_PATH": str(person / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": "/dev/null/runtime",
+        "KERAS_HOME": "../person/keras",
+        "LC_ALL": "C",
+        "MATPLOTLIBRC": str(person / "matplotlibrc"),
+        "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": "/dev/null/matplotlib",
+        "PYTHONPATH": os.path.relpath(ROOT, tmp_path / "project"),
+        "PYTHONSTARTUP": str(person / "startup.py"),
+        "PYTHONWARNINGS": "default",
+        "TF_CPP_MIN_LOG_LEVEL": "0",
+        "TZ": "Asia/Kathmandu",
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "project").mkdir()
+    return tmp_path / "project"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python <arguments>` in `folder`, in this process's environment."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        text=True,
+        encoding="utf-8",
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
+    settings: Path,
+) -> None:
+    path = settings / "notebooks" / "01_one.ipynb"
+    write_notebook(
+        path,
+        "from matplotlib import pyplot as plt\nplt.plot([1, 2]);",
+        "import sys, lenet_study, keras\nfrom lenet_keras.backend import ops\n"
+        "print(sys.executable, lenet_study.__path__[0], ops.ones(1).dtype.name, end='')",
+        "from lenet_study import plots\nplots.save(plt.figure(), f'{figures_dir}/drawn');",
+        parameters='figures_dir = "../figures"',
+    )
+    answer = run(settings, *LENET, "notebooks", "--in-place", "--quiet")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    _, figure, code, _ = nbformat.read(path, as_version=4).cells
+    assert "image/png" in figure.outputs[-1].data
+    assert [o.text for o in code.outputs] == [f"{sys.executable} {ROOT / 'lenet_study'} float32"]
+
+    # The guard: it says the same, whatever kernel the notebook was saved with, and writes nothing.
+    content = nbformat.read(path, as_version=4)
+    content.metadata["kernelspec"]["name"] = "somebodys"
+    nbformat.write(content, path)
+    (path.parent / "conftest.py").write_bytes((ROOT / "notebooks" / "conftest.py").read_bytes())
+    before = files(settings)
+    answer = run(settings, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "notebooks")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert files(settings) == before
+
+
+# The wrong code runs unnoticed
+
+
+def test_a_command_refuses_notebooks_that_belong_to_another_copy_of_the_package(
+    tmp_path: Path,
+) -> None:
+    write_notebook(tmp_path / "notebooks" / "01_one.ipynb")
+    (tmp_path / "lenet_study").mkdir()
+    with pytest.raises(InputError, match=r"belongs to the package in .*lenet_study, but this"):
+        notebooks.find(tmp_path / "notebooks")
+
+
+def test_a_notebook_imports_the_package_beside_it_wherever_another_is_installed(
+    tmp_path: Path,
+) -> None:
+    beside = tmp_path / "lenet_keras" / "__init__.py"
+    beside.parent.mkdir()
+    beside.touch()
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "notebooks" / "01_one.ipynb"
+    write_notebook(path, notebooks.SET_UP, "import lenet_keras; print(lenet_keras.__file__)")
+    answer = call(
+        tmp_path, "-m", "papermill", "notebooks/01_one.ipynb", "out.ipynb", "-k", "python3"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert written(tmp_path / "out.ipynb").strip() == str(beside)
+
+
+# Success that overwrites, and success without content
+
+
+@pytest.mark.parametrize("out", ["notebooks", "./configs/../notebooks", "linked", "."])
+def test_what_is_read_is_never_overwritten(
+    tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_notebook(tmp_path / "notebooks" / "01_one.ipynb", parameters='figures_dir = "../figures"')
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "linked").symlink_to("notebooks", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=f"-o {Path(out)}: .*Choose another folder"):
+        list(notebooks.execute(notebooks.find("notebooks"), Path(out), progress=False))
+    assert files(tmp_path) == before
+
+
+def test_a_notebook_that_lost_a_figure_is_a_failure_and_is_not_stored(tmp_path: Path) -> None:
+    path = tmp_path / "notebooks" / "01_one.ipynb"
+    write_notebook(path, "print(seeds)", "# a figure\nshown = 3")
+    content = nbformat.read(path, as_version=4)
+    content.cells[2].outputs = [new_output("display_data", {"image/png": "", "text/plain": ""})]
+    nbformat.write(content, path)
+    before = path.read_bytes()
+    lost = "in cell [3], '# a figure': it showed image/png and text/plain, and no longer does"
+    (outcome,) = notebooks.refresh([path], progress=False)
+    assert (outcome.error or "").startswith(lost)
+
+    copy = tmp_path / "out" / path.name
+    copy.parent.mkdir()
+    copy.symlink_to(path)  # which must not be followed
+    (outcome,) = notebooks.execute([path], copy.parent, progress=False)
+    assert outcome.error == lost
+    assert path.read_bytes() == before
+    (outcome,) = notebooks.execute([path], copy.parent, {"seeds": 2}, progress=False)
+    assert (outcome.error, written(copy)) == (None, "2\n")  # another question may lack a figure
+
+
+def test_a_kernel_that_cannot_start_is_a_failure_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "notebooks" / "01_one.ipynb"
+    write_notebook(path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "ipykernel_launcher.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    (outcome,) = notebooks.execute([path], tmp_path / "out", progress=False)
+    assert (outcome.error or "").startswith("as no kernel could be started (Kernel died")
