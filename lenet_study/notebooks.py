@@ -229,7 +229,7 @@ def execute(
     Raises:
         InputError: as `check`, before anything runs; or `out` cannot be written.
     """
-    parameters = parameters or {}
+    parameters = dict(parameters or {})
     check(notebooks, parameters)
     folders = {"figures_dir": figures or out / "figures"}
     if results or set(OWN_RECORDS) & set(parameters):

@@ -157,7 +157,7 @@ FLOORS = [
         "lenet_study.signals",
         "lenet_study.factorial",
     },
-    {"lenet_study.study", "lenet_study.runner"},
+    {"lenet_study.kernels", "lenet_study.study", "lenet_study.runner"},
     {
         "lenet_study.reproduce",
         "lenet_study.run_folder",
