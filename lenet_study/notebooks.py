@@ -227,15 +227,17 @@ def execute(
         What became of each, as soon as it is known.
 
     Raises:
-        InputError: as `check`, before anything runs; or `out` cannot be written.
+        InputError: as `check`, before anything runs; or `out` cannot be written, or is where the
+            notebooks lie or where figures and records of the study would be written into.
     """
     parameters = dict(parameters or {})
     check(notebooks, parameters)
     folders = {"figures_dir": figures or out / "figures"}
     if results or set(OWN_RECORDS) & set(parameters):
         folders["results_dir"] = results or out / "results"
+    chosen_here = {n: f for n, f in folders.items() if f.parent == out and n not in parameters}
     for notebook in notebooks:
-        _refuse_sources(notebook, out, {n: f for n, f in folders.items() if f.parent == out})
+        _refuse_sources(notebook, out, chosen_here)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
