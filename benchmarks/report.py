@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from speed import EPOCH_FLOP
 
-from lenet_study import plots
+from lenet_study import style
 
 HERE = Path(__file__).parent
 BOUND, STACK = "bound: sgemm", "ours, stack of 8"
@@ -104,7 +104,7 @@ def spread(values: list[float]) -> list[str]:
 
 def draw_scaling(median: dict[str, float]) -> None:
     """Three panels: members, batch size, threads."""
-    plots.use_style()
+    style.use_style()
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")
     members = {int(n.split()[1]): v for n, v in median.items() if n.startswith("members")}
     panels[0].plot(*zip(*sorted(members.items()), strict=True), "o-")
@@ -126,7 +126,7 @@ def draw_scaling(median: dict[str, float]) -> None:
     for panel in panels:
         panel.set_ylim(0)
     panels[2].legend()
-    plots.save(figure, HERE / "scaling")
+    style.save(figure, HERE / "scaling")
 
 
 def medians(measured: dict) -> dict[str, float]:

@@ -610,13 +610,14 @@ def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
     """Write the summary's figures, and the README's results where one is given."""
     import matplotlib
 
+    from lenet_study import readme as results
     from lenet_study import summary
 
     matplotlib.use("Agg")  # a window is of no use here, and there may be no screen
     for path in summary.write_figures(overview, figures):
         _echo_row("Figure", path)
     if readme:
-        changed = summary.write_readme(readme, summary.readme_section(overview))
+        changed = results.write(readme, results.section(overview))
         _echo_row("README", "results filled in" if changed else "as it was")
 
 

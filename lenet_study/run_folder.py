@@ -55,13 +55,13 @@ def write(run: "Run", network: "keras.Model", folder: Path, overwrite: bool) -> 
     Raises:
         OSError, InputError: the folder cannot be written.
     """
-    from lenet_study import plots, records
+    from lenet_study import network_plots, records
 
     with whole_folder(folder, overwrite) as new:
         network.save(new / MODEL)
         records.write(run, new / RECORD)
         _use_style_without_screen()
-        _save(plots.history(run)[0], new / CURVES)
+        _save(network_plots.history(run)[0], new / CURVES)
 
 
 def read(folder: Path) -> "Run":
@@ -107,10 +107,10 @@ def read_model(folder: Path, classes: int) -> "keras.Model":
 
 def draw_confusion(matrix: tuple[tuple[int, ...], ...], run: "Run", folder: Path) -> Path:
     """Draw the confusion matrix into a folder; gives the file."""
-    from lenet_study import plots
+    from lenet_study import network_plots
 
     _use_style_without_screen()
-    axes = plots.confusion_matrix(matrix, run.class_names)
+    axes = network_plots.confusion_matrix(matrix, run.class_names)
     axes.set_title(f"{run.recipe.dataset}, test images, seed {run.seed}")
     with whole_file(folder / CONFUSION) as temporary:
         _save(axes, temporary)
@@ -144,10 +144,10 @@ def _use_style_without_screen() -> None:
     """The house style of figures; a window is of no use here, and there may be no screen."""
     import matplotlib
 
-    from lenet_study import plots
+    from lenet_study import style
 
     matplotlib.use("Agg")
-    plots.use_style()
+    style.use_style()
 
 
 def _save(axes: "Axes", path: Path) -> None:

@@ -4,9 +4,8 @@ A technique takes part once every run that its file plans is recorded. The other
 technique would change its p-values, and its best variant, with every run that comes in.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,19 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib import pyplot as plt
 from scipy import stats as scipy_stats
 
 from lenet_keras.recipe import InputError, read_yaml
-from lenet_study import factorial, plots, report, stats
-from lenet_study.files import whole_file
+from lenet_study import factorial, factorial_plots, plots, report, stats, style
 from lenet_study.report import at_edge, listed, p_value, percent, points, signed
 from lenet_study.study import Study
+from lenet_study.style import Colours, Drawing, count
 
 TARGETS = (0.5, 0.55)  # validation accuracies
 CONVERGENCE = TARGETS[-1]  # the one that figures and sentences speak of
 LEVEL = 0.05  # of significance, after Holm's correction
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 @dataclass(frozen=True)
@@ -113,13 +110,18 @@ class Overview:
 
 
 def technique_files(folder: Path | str) -> list[Path]:
-    """The YAML files of a folder that describe a technique, by name.
+    """The YAML files of a folder that describe a technique, in the order of their notebooks.
+
+    Those without a notebook in the folder beside it come last, by name.
 
     Raises:
         InputError: there are none, or a file cannot be read.
     """
     folder = Path(folder)
-    files = [path for path in sorted(folder.glob("*.yaml")) if "variants" in read_yaml(path)]
+    notebooks = sorted((folder.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    places = {path.stem[3:]: path.name for path in notebooks}
+    files = sorted(folder.glob("*.yaml"), key=lambda path: (places.get(path.stem, "a"), path))
+    files = [path for path in files if "variants" in read_yaml(path)]
     if not files:
         raise InputError(f"{folder}: no technique files. Call this in the repository's folder.")
     return files
@@ -195,15 +197,15 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
     taught = f", those of its {recipe.teachers} teachers included," if recipe.teachers else ""
     return (
         f"**The best LeNet-5 so far** recognises **{percent(mean)}** of the test images: mean of "
-        f"{_count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
+        f"{count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
         f"image asked once{trick if np.isfinite(mirrored) else ''}. It has "
         f"{lenet5(recipe).count_params():,} parameters, those of the normalisation included. A "
         "search on validation images found its recipe (`configs/search_teachers.yaml`), a "
         "screening on a GPU its rates (`screening/rates.json`, by the script of commit "
         "`d72aeec`), and "
-        f"`python train.py configs/best.yaml` trains it: {_count(recipe.epochs, 'epoch')} in "
+        f"`python train.py configs/best.yaml` trains it: {count(recipe.epochs, 'epoch')} in "
         f"{timed['wall_seconds'].mean() / 60:.1f} minutes{taught} on "
-        f"{_count(timed['threads'].iloc[0], 'thread')} of {timed['device'].iloc[0]}."
+        f"{count(timed['threads'].iloc[0], 'thread')} of {timed['device'].iloc[0]}."
     )
 
 
@@ -348,17 +350,16 @@ def _p(line: Mapping[Any, Any]) -> str:
 
 def scope(overview: Overview) -> str:
     """What the overview speaks of, and what it cannot speak of yet."""
-    dataset = _dataset(overview)
     seeds, epochs = _sizes(overview)
-    size = f"{_count(seeds, 'seed')}, {_count(epochs, 'epoch')}"
+    size = f"{count(seeds, 'seed')}, {count(epochs, 'epoch')}"
     there = len(overview.baselines)
     if not there:
-        text = f"No technique is completely recorded on {dataset} ({size}) yet."
+        text = f"No technique is completely recorded on {dataset(overview)} ({size}) yet."
     else:
         text = (
-            f"{there} of {_count(len(overview.studies), 'technique')} completely recorded on "
-            f"{dataset}: {_count(len(overview.table), 'variant')}, each with {size}, and "
-            f"{_count(overview.runs, 'run')} with those that tuned the learning rates."
+            f"{there} of {count(len(overview.studies), 'technique')} completely recorded on "
+            f"{dataset(overview)}: {count(len(overview.table), 'variant')}, each with {size}, and "
+            f"{count(overview.runs, 'run')} with those that tuned the learning rates."
         )
     if overview.missing:
         text += f" Not recorded, or not completely: {listed(overview.missing)}."
@@ -367,7 +368,7 @@ def scope(overview: Overview) -> str:
     return text
 
 
-def _pairing(overview: Overview) -> str:
+def pairing(overview: Overview) -> str:
     """How differences are taken, by the technique files' choice."""
     unpaired = [study.title for study in overview.studies if not study.paired]
     where = f", but not in {listed(unpaired)}, where first weights differ" if unpaired else ""
@@ -390,8 +391,8 @@ def on_one_scale(together: Together) -> list[str]:
     images = 100 * factorial.image_error(share, share)
     return [
         f"{len(names)} techniques over one base, each there or not: {len(design.fraction())} of "
-        f"the {2 ** len(names)} combinations, {_count(study.seeds, 'paired seed')} and "
-        f"{_count(study.epochs, 'epoch')} each, on {listed(together.devices)}. What a technique "
+        f"the {2 ** len(names)} combinations, {count(study.seeds, 'paired seed')} and "
+        f"{count(study.epochs, 'epoch')} each, on {listed(together.devices)}. What a technique "
         "adds is its test accuracy with it minus without it, averaged over the presence and "
         f"absence of all others; 95 % intervals on {lone['df'].iloc[0]:.0f} degrees of freedom, "
         f"the widest ±{50 * (lone['high'] - lone['low']).max():.2f} points, hold the scatter of "
@@ -427,7 +428,7 @@ def conclusions(overview: Overview) -> list[str]:
     first = full.nlargest(1, "val_accuracy").iloc[0]
     sentences = [
         "Compared with the baseline of their technique, with "
-        f"{_count(_sizes(overview)[0], 'seed')}: {len(helps)} of {_count(len(others), 'variant')} "
+        f"{count(_sizes(overview)[0], 'seed')}: {len(helps)} of {count(len(others), 'variant')} "
         f"significantly better, {len(hurts)} significantly worse, {len(unclear)} not told apart.",
         f"Of all, `{first['variant']}` ({first['study']}) is best on the validation images; it "
         f"recognises {percent(first['mean'])} of the test images, 95 % interval "
@@ -451,7 +452,7 @@ def _convergence(full: pd.DataFrame) -> list[str]:
     epochs = full[f"epochs_to_{name}"].astype(float)
     reached = full[np.isfinite(epochs)]
     text = (
-        f"{len(reached)} of {_count(len(full), 'variant')} reach {name} % validation accuracy in "
+        f"{len(reached)} of {count(len(full), 'variant')} reach {name} % validation accuracy in "
         "at least half of their runs"
     )
     if reached.empty:
@@ -459,7 +460,7 @@ def _convergence(full: pd.DataFrame) -> list[str]:
     fastest = epochs[reached.index].min()
     names = _names(full[epochs == fastest])
     number = f"{len(names)} variants" if len(names) > 3 else listed(names)
-    sentences = [f"{text}; the fastest in {_count(f'{fastest:g}', 'epoch')}: {number}."]
+    sentences = [f"{text}; the fastest in {count(f'{fastest:g}', 'epoch')}: {number}."]
     if correlation := _rank_correlation(epochs, full["mean"]):
         end = "higher" if correlation[0] < 0 else "lower"
         sentences.append(
@@ -468,7 +469,7 @@ def _convergence(full: pd.DataFrame) -> list[str]:
             f"{signed(correlation[0])}."
             if correlation[1] < LEVEL
             else f"Whether epochs to {name} % foretell the final test accuracy cannot be told from "
-            f"{_count(len(full), 'variant')}: rank correlation {signed(correlation[0])}."
+            f"{count(len(full), 'variant')}: rank correlation {signed(correlation[0])}."
         )
     return sentences
 
@@ -481,7 +482,7 @@ def _generalization(full: pd.DataFrame) -> list[str]:
     strength = signed(correlation[0])
     if correlation[1] >= LEVEL:
         text = "Whether a small gap between training and validation goes with a high test accuracy "
-        text += f"cannot be told from {_count(len(full), 'variant')}"
+        text += f"cannot be told from {count(len(full), 'variant')}"
     else:
         text = f"A smaller gap goes with a {'higher' if correlation[0] < 0 else 'lower'} test "
         text += "accuracy, as it is also small where little was learned"
@@ -504,7 +505,7 @@ def _reservations(overview: Overview) -> list[str]:
     diverged = full[full["diverged"] > 0]
     if len(diverged):
         sentences.append(
-            f"{_count(int(diverged['diverged'].sum()), 'run')} of {listed(_names(diverged))} "
+            f"{count(int(diverged['diverged'].sum()), 'run')} of {listed(_names(diverged))} "
             "diverged and count with the accuracy they had."
         )
     sentences.append(
@@ -545,7 +546,8 @@ def _rank_correlation(
     return float(correlation.statistic), float(correlation.pvalue)
 
 
-def _dataset(overview: Overview) -> str:
+def dataset(overview: Overview) -> str:
+    """What the techniques of an overview were trained on."""
     names = {study.dataset.replace("cifar10", "CIFAR-10") for study in overview.studies}
     return listed(sorted(names))
 
@@ -560,60 +562,50 @@ def _sizes(overview: Overview) -> tuple[str, str]:
     return sizes[0], sizes[1]
 
 
-def _count(number: int | str, thing: str) -> str:
-    return f"{number} {thing}" if str(number) == "1" else f"{number} {thing}s"
-
-
 # Figures
 
 
-def forest(overview: Overview, *, only_best: bool = False) -> Axes:
+def forest(overview: Overview, *, only_best: bool = False) -> Drawing:
     """Every variant's difference, or only those of `best`, under its technique's name."""
     table = overview.table
     if only_best:
-        kept = table["baseline"] | table.index.isin(best(overview).index)
-        table = table[kept]
+        table = table[table["baseline"] | table.index.isin(best(overview).index)]
     sizes = table["difference"].astype(float).abs()
     # A hopeless variant, as zeros for weights, would squeeze all others into a line.
     limit = 2.5 * float(sizes.quantile(0.75))
-    several = len(overview.baselines) > 1
-    axes = plots.forest(
+    drawn = plots.forests(
         table,
-        overview.baselines if several else next(iter(overview.baselines.values())),
+        overview.baselines,
         limit=100 * limit if 0 < limit < sizes.max() else None,
         colours=_colours(overview),
     )
-    return _labelled(axes, overview)
+    return _labelled(drawn, overview.studies)
 
 
-def effects(together: Together) -> Axes:
+def effects(together: Together) -> Drawing:
     """The headline: what each technique adds, on one scale."""
-    axes = plots.effects(together.effects, together.names)
-    study = together.study
-    plots.label_source(axes, study.dataset, study.epochs, study.seeds)
-    return axes
+    drawn = factorial_plots.effects(together.effects, together.names)
+    return _labelled(drawn, [together.study])
 
 
-def convergence(overview: Overview) -> Axes:
+def convergence(overview: Overview) -> Drawing:
     """Final test accuracy against the epochs to the target of convergence."""
-    axes = plots.accuracy_against_convergence(
-        overview.table, CONVERGENCE, colours=_colours(overview)
+    drawn = plots.accuracy_against_convergence(
+        overview.table, CONVERGENCE, overview.baselines, colours=_colours(overview)
     )
-    return _labelled(axes, overview)
+    return _labelled(drawn, overview.studies)
 
 
-def _colours(overview: Overview) -> plots.Colours:
-    """One look for each technique, recorded or not; for each variant if there is one technique."""
-    if len(overview.baselines) < 2:
-        return plots.colours(overview.table["variant"].tolist())
-    return plots.colours([study.title for study in overview.studies])
+def _colours(overview: Overview) -> Colours:
+    """One look for each technique, recorded or not."""
+    return style.colours([study.title for study in overview.studies])
 
 
-def _labelled(axes: Axes, overview: Overview) -> Axes:
-    epochs = min(study.epochs for study in overview.studies)
-    seeds = min(study.seeds for study in overview.studies)
-    plots.label_source(axes, overview.studies[0].dataset, epochs, seeds)
-    return axes
+def _labelled(drawn: Drawing, studies: Sequence[Study]) -> Drawing:
+    """The figure with its source under it."""
+    epochs, seeds = min(study.epochs for study in studies), min(study.seeds for study in studies)
+    style.label_source(drawn, studies[0].dataset, epochs, seeds)
+    return drawn
 
 
 def write_figures(overview: Overview, folder: Path | str) -> list[Path]:
@@ -632,7 +624,9 @@ def write_figures(overview: Overview, folder: Path | str) -> list[Path]:
     if overview.table.empty:
         return []
     written: list[Path] = []
-    with _own_style():
+    with mpl.rc_context():  # the project's style, and no other setting of the caller's
+        mpl.rcdefaults()
+        style.use_style()
         drawn = {
             "techniques": forest(overview, only_best=True),
             "variants": forest(overview),
@@ -640,99 +634,7 @@ def write_figures(overview: Overview, folder: Path | str) -> list[Path]:
         }
         if overview.together:
             drawn["together-effects"] = effects(overview.together)
-        for name, axes in drawn.items():
-            figure = axes.get_figure(root=True)
-            assert figure is not None
-            written += plots.save(figure, Path(folder) / name)
-            _close(figure)
+        for name, drawing in drawn.items():
+            written += style.save(drawing, Path(folder) / name)
+            plt.close(style.whole_figure(drawing))
     return written
-
-
-@contextlib.contextmanager
-def _own_style() -> Iterator[None]:
-    """The project's style, and no other setting of the caller's."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        plots.use_style()
-        yield
-
-
-def _close(figure: Figure) -> None:
-    import matplotlib.pyplot as plt
-
-    plt.close(figure)
-
-
-# README
-
-
-def readme_section(overview: Overview, figures: str = "figures") -> str:
-    """What stands between the markers of the README.
-
-    Args:
-        overview: of the study, not of a rehearsal.
-        figures: folder of the figures, as seen from the README.
-    """
-    if overview.table.empty:
-        return f"The study on {_dataset(overview)} is not recorded yet."
-    counts, *_ = conclusions(overview)
-    first = []
-    if overview.together:
-        trained, *rest = on_one_scale(overview.together)
-        picture = f"![What each technique adds to LeNet-5]({figures}/together-effects.png)"
-        first = [trained, picture, effects_table(overview.together), *rest]
-        first += ["**Within each technique.** " + scope(overview)]
-    parts = [
-        *(first or [scope(overview)]),
-        "For each technique the variant that is best on the validation images, and its "
-        "difference from the technique's baseline on the test images, "
-        f"{_pairing(overview)}. Intervals are 95 % t-intervals over the seeds, paired ones with "
-        f"variances moderated within a technique of {stats.FEWEST} differences or more (Smyth "
-        "2004); p is corrected after Holm; bold is significant at 5 %.",
-        best_table(overview),
-        counts,
-        *([overview.best] if overview.best else []),
-        f"![The best variant of each technique against its baseline]({figures}/techniques.png)",
-        f"![Final accuracy against the speed of convergence]({figures}/convergence.png)",
-        f"All variants: [{figures}/variants.svg]({figures}/variants.svg), and the last notebook.",
-    ]
-    return "\n\n".join(parts)
-
-
-def recorded_section(readme: Path) -> str:
-    """What stands between the markers now.
-
-    Raises:
-        InputError: no such file, or not each marker once.
-    """
-    return _split(readme)[1]
-
-
-def write_readme(readme: Path, section: str) -> bool:
-    """Put a section between the markers; whether that changed the file.
-
-    Raises:
-        InputError: see `recorded_section`; or the file cannot be written.
-    """
-    before, old, after = _split(readme)
-    if section == old:
-        return False
-    try:
-        with whole_file(readme) as temporary:
-            temporary.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{readme}: cannot be written ({error.strerror}).") from None
-    return True
-
-
-def _split(readme: Path) -> tuple[str, str, str]:
-    """The text before the markers, between them, and after them."""
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{readme}: cannot be read ({error.strerror}).") from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise InputError(f"{readme}: expected {BEGIN} and after it {END}, each once.")
-    before, _, rest = text.partition(BEGIN)
-    section, _, after = rest.partition(END)
-    return before, section.strip("\n"), after

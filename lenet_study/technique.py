@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lenet_study import plots
+from lenet_study import style
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
@@ -41,9 +39,9 @@ class Technique:
         return self.study == self.file
 
     @functools.cached_property
-    def colours(self) -> Mapping[str, plots.Look]:
-        """One look a variant, in all figures."""
-        return plots.colours(list(self.study.variants))
+    def colours(self) -> Mapping[str, style.Look]:
+        """One look a variant, in all figures; the baseline is grey."""
+        return style.colours(list(self.study.variants), self.study.baseline)
 
     def runs(self, variants: Sequence[str] | None = None) -> pd.DataFrame:
         """The run table of some variants, or of all; what is not recorded is trained now."""
@@ -55,15 +53,17 @@ class Technique:
 
     def show(
         self,
-        drawing: Axes | Figure,
+        drawing: style.Drawing,
         name: str | None = None,
         of: Literal["final", "first seed", "tuning", "no run"] = "final",
         longest: int | None = None,
     ) -> None:
-        """Write under a figure what it was drawn from; save it under `name`, but no rehearsal's.
+        """Write under a figure what it was drawn from, and show it, with a description in words.
+
+        It is saved under `name`, unless this is a rehearsal.
 
         Args:
-            drawing: the figure, or any of its axes.
+            drawing: the figure, any of its axes, or an array of them.
             name: of the file in the figures' folder, without suffix; None: shown and not saved.
             of: which runs are drawn: the final ones, those of the first seed, those that tune, or
                 none, as where a recipe's first step is computed.
@@ -71,9 +71,9 @@ class Technique:
         """
         source, wanted = self.study, self.file
         if of == "no run":
-            plots.label_source(drawing, source.dataset)
+            style.label_source(drawing, source.dataset)
         elif of == "tuning":
-            plots.label_source(
+            style.label_source(
                 drawing,
                 source.dataset,
                 source.tuning.epochs,
@@ -83,7 +83,7 @@ class Technique:
             )
         else:
             first = of == "first seed"
-            plots.label_source(
+            style.label_source(
                 drawing,
                 source.dataset,
                 source.epochs,
@@ -93,7 +93,8 @@ class Technique:
                 study_seeds=1 if first else wanted.seeds,
             )
         if name and self.recorded:
-            plots.save(drawing, f"{self.figures_dir}/{name}")
+            style.save(drawing, f"{self.figures_dir}/{name}")
+        style.show(drawing)
 
 
 def open_technique(
@@ -117,7 +118,7 @@ def open_technique(
     Raises:
         InputError: no such file, or it says what is not allowed.
     """
-    plots.use_style()
+    style.use_style()
     file = Study.from_yaml(CONFIGS / f"{name}.yaml")
     study = file.resized(seeds, epochs, dataset)
     return Technique(file, study, results_dir, figures_dir, executor)

@@ -5,6 +5,7 @@ New pictures after a wanted change: `pytest tests/test_plots.py
 """
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,13 +17,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.axes import Axes
 from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import History, Provenance, Run, Scores
-from lenet_study import factorial, plots, stats
+from lenet_study import factorial, factorial_plots, network_plots, plots, stats, style
 
 THREE = ["sgd", "momentum", "adam"]
 SIXTEEN = [
@@ -120,7 +120,12 @@ def make_tuning(variants: list[str] = THREE) -> pd.DataFrame:
 def make_layers(variants: list[str] = THREE) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"layer": layer, "variant": variant, "value": (0.2 + place / len(variants)) ** depth}
+            {
+                "layer": layer,
+                "variant": variant,
+                "activation": (0.2 + place / len(variants)) ** depth,
+                "gradient": 0.01 * (0.3 + place / len(variants)) ** depth if depth % 2 else np.nan,
+            }
             for place, variant in enumerate(variants)
             for depth, layer in enumerate(LAYERS)
         ]
@@ -192,8 +197,10 @@ PICTURES = (np.arange(8 * 8 * 8 * 3) % 251).astype(np.uint8).reshape(8, 8, 8, 3)
 KERNELS = np.sin(np.arange(5 * 5 * 3 * 6)).reshape(5, 5, 3, 6) * 0.4
 MATRIX = [[8, 1, 1, 0], [2, 6, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]]
 
-BY_VARIANT: dict[str, Callable[..., Axes]] = {  # each takes variants, and keywords to hand on
-    "learning_curves": lambda v, **k: plots.learning_curves(make_epochs(v), **k),
+BY_VARIANT: dict[str, Callable[..., Any]] = {  # each takes variants, and keywords to hand on
+    "learning_curves": lambda v, **k: plots.learning_curves(
+        make_epochs(v), ["accuracy", "val_accuracy"], v[1], **k
+    ),
     "accuracy_points": lambda v, **k: plots.accuracy_points(make_runs(v), **k),
     "forest": lambda v, **k: plots.forest(stats.compare(make_runs(v), v[0]), v[0], **k),
     "epochs_to_target": lambda v, **k: plots.epochs_to_target(
@@ -201,16 +208,23 @@ BY_VARIANT: dict[str, Callable[..., Axes]] = {  # each takes variants, and keywo
     ),
     "gap_against_accuracy": lambda v, **k: plots.gap_against_accuracy(make_runs(v), **k),
     "learning_rate_sensitivity": lambda v, **k: plots.learning_rate_sensitivity(
-        make_tuning(v), **k
+        make_tuning(v), v[1], **k
     ),
-    "activation_scale": lambda v, **k: plots.activation_scale(make_layers(v), **k),
-    "gradient_scale": lambda v, **k: plots.gradient_scale(
-        make_layers(v).assign(value=lambda t: t["value"].where(t["layer"] != "F6", 0)), **k
-    ),
-    "accuracy_against_convergence": lambda v, **k: plots.accuracy_against_convergence(
-        make_summary(v), 0.5, **k
+    "layer_scale": lambda v, **k: network_plots.layer_scale(
+        make_layers(v).assign(gradient=lambda t: t["gradient"].where(t["layer"] != "C3", 0)),
+        v[1],
+        **k,
     ),
 }
+PANELS = ("learning_curves", "learning_rate_sensitivity", "layer_scale")
+
+
+def make_techniques() -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table of two techniques, and their baselines."""
+    first = make_summary(THREE).assign(study="optimization")
+    second = make_summary(["none", "flip", "shift"]).assign(study="augmentation")
+    both = pd.concat([first, second], ignore_index=True)
+    return both, {"optimization": "sgd", "augmentation": "none"}
 
 
 def make_rungs() -> pd.DataFrame:
@@ -231,12 +245,12 @@ def make_trials() -> pd.DataFrame:
 
 
 YEARS = {"rung_0": 1998, "rung_1": 1964, "rung_5": 2015}
-OTHERS: dict[str, Callable[..., Axes]] = {
+OTHERS: dict[str, Callable[..., Any]] = {
     "ladder": lambda **k: plots.ladder(stats.steps(make_rungs()), YEARS, **k),
     "search_progress": lambda **k: plots.search_progress(make_trials(), **k),
-    "confusion_matrix": lambda **k: plots.confusion_matrix(MATRIX, CLASSES, **k),
-    "first_layer_kernels": lambda **k: plots.first_layer_kernels(KERNELS, **k),
-    "images": lambda **k: plots.images(PICTURES, [0, 1, 2, 3, 0, 1, 2, 0], CLASSES, **k),
+    "confusion_matrix": lambda **k: network_plots.confusion_matrix(MATRIX, CLASSES, **k),
+    "first_layer_kernels": lambda **k: network_plots.first_layer_kernels(KERNELS, **k),
+    "images": lambda **k: network_plots.images(PICTURES, [0, 1, 2, 3, 0, 1, 2, 0], CLASSES, **k),
 }
 
 
@@ -246,46 +260,60 @@ def whole(axes: Any) -> Figure:
     return figure
 
 
-def legend_texts(axes: Axes) -> list[str]:
-    legend = axes.get_legend()
-    assert legend is not None
+def legend_texts(drawn: Any) -> list[str]:
+    """Of one axes' legend with its title, or of that over all panels."""
+    legends = whole(drawn).legends if isinstance(drawn, np.ndarray) else [drawn.get_legend()]
+    (legend,) = legends
     return [legend.get_title().get_text(), *(text.get_text() for text in legend.get_texts())]
 
 
 def test_what_is_hopelessly_low_does_not_squeeze_the_others() -> None:
-    table = make_summary(THREE).assign(epochs_to_50=[3.0, 4.0, np.inf])
-    ordinary = plots.accuracy_against_convergence(table, 0.5)
-    assert not any("below" in text.get_text() for text in ordinary.texts)
-    for column in ("mean", "low", "high"):
-        table.loc[2, column] = 0.1
-    axes = plots.accuracy_against_convergence(table, 0.5)
-    assert any(text.get_text() == "below the axis:\n10 to 10 %" for text in axes.texts)
-    assert 10 < axes.get_ylim()[0] < 100 * table["low"][:2].min()
+    table, baselines = make_techniques()
+    ordinary = plots.accuracy_against_convergence(table, 0.5, baselines)
+    assert not any("on the axis" in text for text in legend_texts(ordinary))
+    table.loc[2, ["mean", "epochs_to_50"]] = 0.1, np.inf
+    panels = plots.accuracy_against_convergence(table, 0.5, baselines)
+    assert legend_texts(panels)[-1] == "on the axis: 10 to 10 %"
+    assert 10 < panels[0].get_ylim()[0] < 100 * table["mean"].drop(2).min()
+
+
+def test_convergence_names_the_baseline_the_best_and_the_fastest() -> None:
+    table, baselines = make_techniques()
+    table["mean"] = [0.5, 0.6, 0.55, 0.5, 0.4, 0.3]
+    table["epochs_to_50"] = [5.0, 4.0, 3.0, 1.0, 2.0, 3.0]
+    panels = plots.accuracy_against_convergence(table, 0.5, baselines)
+    named = [[text.get_text() for text in panel.texts] for panel in panels]
+    assert named == [["sgd", "momentum", "adam"], ["none"]]
 
 
 @picture
 @pytest.mark.parametrize("name", BY_VARIANT)
 def test_picture_by_variant(name: str) -> Figure:
-    plots.use_style()
+    style.use_style()
     axes = BY_VARIANT[name](THREE)
-    plots.label_source(axes, "digits", 6, 3)
+    style.label_source(axes, "digits", 6, 3)
     return whole(axes)
 
 
 @picture
 @pytest.mark.parametrize("name", OTHERS)
 def test_picture(name: str) -> Figure:
-    plots.use_style()
+    style.use_style()
     return whole(OTHERS[name]())
 
 
 @picture
-def test_picture_of_a_forest_of_techniques() -> Figure:
-    plots.use_style()
-    first = make_summary(THREE).assign(study="optimization")
-    second = make_summary(["none", "flip", "shift"]).assign(study="augmentation")
-    baselines = {"optimization": "sgd", "augmentation": "none"}
-    return whole(plots.forest(pd.concat([first, second]), baselines, limit=9))
+def test_picture_of_forests() -> Figure:
+    style.use_style()
+    return whole(plots.forests(*make_techniques(), limit=9))
+
+
+@picture
+def test_picture_of_accuracy_against_convergence() -> Figure:
+    style.use_style()
+    table, baselines = make_techniques()
+    table.loc[table["variant"] == "shift", ["mean", "epochs_to_50"]] = 0.1, np.inf
+    return whole(plots.accuracy_against_convergence(table, 0.5, baselines))
 
 
 NAMES = {"A": "ReLU", "B": "max pooling", "C": "flip", "D": "decay"}
@@ -313,54 +341,54 @@ def make_factorial() -> tuple[factorial.Design, pd.DataFrame]:
 
 @picture
 def test_picture_of_effects() -> Figure:
-    plots.use_style()
-    return whole(plots.effects(factorial.effects(*make_factorial()), NAMES))
+    style.use_style()
+    return whole(factorial_plots.effects(factorial.effects(*make_factorial()), NAMES))
 
 
 @picture
 def test_picture_of_interactions() -> Figure:
-    plots.use_style()
-    return whole(plots.interactions(factorial.effects(*make_factorial()), NAMES))
+    style.use_style()
+    return whole(factorial_plots.interactions(factorial.effects(*make_factorial()), NAMES))
 
 
 @picture
 def test_picture_of_four_means() -> Figure:
-    plots.use_style()
+    style.use_style()
     means = {pair: factorial.four_means(*make_factorial(), pair) for pair in ("AB", "BC", "CD")}
-    return whole(plots.four_means(means, NAMES)[0])
+    return whole(factorial_plots.four_means(means, NAMES)[0])
 
 
 @picture
 def test_picture_of_what_was_foretold() -> Figure:
-    plots.use_style()
+    style.use_style()
     table = factorial.predicted(*make_factorial())
-    return whole(plots.foretold(table.assign(left_out=table.index.isin(["none", "abc"]))))
+    return whole(factorial_plots.foretold(table.assign(left_out=table.index.isin(["none", "abc"]))))
 
 
 @picture
 def test_picture_of_a_staircase() -> Figure:
-    plots.use_style()
+    style.use_style()
     design, accuracy = make_factorial()
     way, bottom = factorial.additivity(design, accuracy), accuracy.loc["none"].mean()
-    return whole(plots.staircase(factorial.effects(design, accuracy), way, bottom, NAMES))
+    return whole(factorial_plots.staircase(factorial.effects(design, accuracy), way, bottom, NAMES))
 
 
 @picture
 def test_picture_of_kernel_histograms() -> Figure:
-    plots.use_style()
-    return whole(plots.kernel_histograms(make_quantiles()))
+    style.use_style()
+    return whole(network_plots.kernel_histograms(make_quantiles(), "momentum"))
 
 
 @picture
 @pytest.mark.parametrize("status", ["stopped_early", "diverged"])
 def test_picture_of_a_history(status: str) -> Figure:
-    plots.use_style()
-    return whole(plots.history(make_run(status, broken=status == "diverged")))
+    style.use_style()
+    return whole(network_plots.history(make_run(status, broken=status == "diverged")))
 
 
 @picture
 def test_picture_of_curves_of_unequal_length() -> Figure:
-    plots.use_style()
+    style.use_style()
     epochs = make_epochs()
     stopped = (epochs["variant"] == "adam") & (epochs["seed"] == 1) & (epochs["epoch"] > 4)
     lost = (epochs["variant"] == "sgd") & (epochs["seed"] == 2) & (epochs["epoch"] == 3)
@@ -384,13 +412,13 @@ def unused_tick_labels(figure: Figure) -> set[Any]:
 @pytest.mark.parametrize("variants", [THREE, SIXTEEN], ids=["few", "sixteen"])
 @pytest.mark.parametrize("name", [*BY_VARIANT, "kernel_histograms"])
 def test_no_text_lies_on_another_or_is_cut_off(name: str, variants: list[str]) -> None:
-    plots.use_style()
+    style.use_style()
     if name == "kernel_histograms":
-        drawn: Any = plots.kernel_histograms(make_quantiles(variants))
+        drawn: Any = network_plots.kernel_histograms(make_quantiles(variants), variants[1])
     else:
         drawn = BY_VARIANT[name](variants)
     figure = whole(drawn)
-    plots.label_source(figure, "digits", 6, 3)
+    style.label_source(figure, "digits", 6, 3)
     figure.draw_without_rendering()
     room = figure.bbox.padded(0.5)
     boxes = {
@@ -410,38 +438,39 @@ def test_no_text_lies_on_another_or_is_cut_off(name: str, variants: list[str]) -
 
 @pytest.mark.parametrize("name", [*BY_VARIANT, *OTHERS])
 def test_draws_on_the_axes_it_is_given(name: str) -> None:
-    _, (empty, axes) = plt.subplots(1, 2, figsize=(12, 4))
+    _, (empty, *places) = plt.subplots(1, 4, figsize=(16, 4))
+    given = places if name in PANELS else places[0]
     draw = BY_VARIANT.get(name)
-    drawn = draw(THREE, axes=axes) if draw else OTHERS[name](axes=axes)
-    assert drawn is axes
-    assert axes.has_data()
+    drawn = draw(THREE, axes=given) if draw else OTHERS[name](axes=given)
+    assert np.all(np.equal(drawn, given))
+    assert all(axes.has_data() for axes in np.ravel(drawn))
     assert not empty.has_data()
 
 
 def test_a_variant_has_one_colour_in_every_figure() -> None:
-    looks = plots.colours(["adam", "sgd", "lion", "momentum"])
+    looks = style.colours(["adam", "sgd", "lion", "momentum"], baseline="momentum")
+    assert looks["momentum"]["color"] == style.GREY
     for name, draw in BY_VARIANT.items():
-        axes = draw(THREE, colours=looks)
-        used = {to_hex(line.get_color()) for line in axes.lines}
+        panels = np.ravel(draw(THREE, colours=looks))
+        used = {to_hex(line.get_color()) for axes in panels for line in axes.lines}
         assert used >= {looks[v]["color"].lower() for v in ("momentum", "adam")}, name
         assert looks["lion"]["color"].lower() not in used, name
 
 
 @given(st.lists(st.text(max_size=5), unique=True, max_size=24))
 def test_looks_differ_and_depend_on_the_place_alone(variants: list[str]) -> None:
-    looks = plots.colours(variants)
+    looks = style.colours(variants)
     assert list(looks) == variants
-    assert len({(look["color"], look["linestyle"]) for look in looks.values()}) == len(variants)
-    assert len({(look["color"], look["marker"]) for look in looks.values()}) == len(variants)
+    assert len({look["color"] for look in looks.values()}) == len(variants)
     assert (
         list(looks.values())
-        == list(plots.colours(SIXTEEN + THREE + LAYERS).values())[: len(variants)]
+        == list(style.colours(SIXTEEN + THREE + LAYERS).values())[: len(variants)]
     )
 
 
 def test_band_is_the_t_interval_over_the_seeds() -> None:
     epochs = make_epochs(["sgd"])
-    axes = plots.learning_curves(epochs)
+    (axes,) = plots.learning_curves(epochs)
     (band,) = axes.collections
     at_epoch_4 = epochs.loc[epochs["epoch"] == 4, "val_accuracy"] * 100
     interval = stats.mean_interval(at_epoch_4)
@@ -454,18 +483,20 @@ def test_band_is_the_t_interval_over_the_seeds() -> None:
 def test_one_seed_is_drawn_without_an_interval() -> None:
     epochs, runs = make_epochs(seeds=1), make_runs(seeds=1)
     curves = plots.learning_curves(epochs)
-    assert legend_texts(curves) == ["one seed: no interval", "adam", "momentum", "sgd"]
-    assert all(np.isfinite(line.get_ydata()).all() for line in curves.lines)
-    assert not any(len(path.vertices) for band in curves.collections for path in band.get_paths())
+    assert legend_texts(curves) == ["", "one seed: no interval"]
+    for panel in curves:
+        assert all(np.isfinite(line.get_ydata()).all() for line in panel.lines)
+        assert not any(len(p.vertices) for band in panel.collections for p in band.get_paths())
     assert "mean (one seed: no interval)" in legend_texts(plots.accuracy_points(runs))
     assert not plots.gap_against_accuracy(runs).collections  # the bars would be some
 
 
 def test_one_epoch_is_visible() -> None:
-    axes = plots.learning_curves(make_epochs(epochs=1))
-    assert len(axes.containers) == 3
-    assert all(tick == int(tick) for tick in axes.get_xticks())
-    panels = plots.history(make_run(epochs=1))
+    for panel in plots.learning_curves(make_epochs(epochs=1)):
+        assert len(panel.containers) == 1
+        assert [line.get_marker() for line in panel.lines][:1] == ["o"]
+        assert all(tick == int(tick) for tick in panel.get_xticks())
+    panels = network_plots.history(make_run(epochs=1))
     assert all(line.get_marker() == "o" for panel in panels for line in panel.lines)
 
 
@@ -473,20 +504,23 @@ def test_divergence_is_counted_and_its_epoch_is_no_value() -> None:
     epochs = make_epochs(["sgd"])
     last = (epochs["seed"] == 2) & (epochs["epoch"] == 6)
     epochs.loc[last, ["val_loss", "val_accuracy"]] = [np.nan, 0.1]
-    axes = plots.learning_curves(epochs)
-    assert legend_texts(axes)[1:] == ["sgd (1 of 3 diverged)"]
-    solid, dotted = axes.lines
-    assert np.isnan(solid.get_ydata()[5])
+    panels = plots.learning_curves(epochs)
+    assert legend_texts(panels)[-1] == "not all seeds are left"
+    assert panels[0].get_title(loc="left") == "sgd (1 of 3 diverged)"
+    solid, dotted = panels[0].lines
+    assert list(solid.get_xdata()) == [1, 2, 3, 4, 5]
+    assert list(dotted.get_xdata()) == [5, 6]
     others = epochs.loc[(epochs["epoch"] == 6) & (epochs["seed"] < 2), "val_accuracy"]
-    assert dotted.get_ydata()[5] == pytest.approx(others.mean() * 100)
-    assert dotted.get_ydata()[4] == solid.get_ydata()[4]
+    assert dotted.get_ydata()[1] == pytest.approx(others.mean() * 100)
+    assert dotted.get_ydata()[0] == pytest.approx(solid.get_ydata()[4])
 
 
 def test_a_study_in_which_all_diverged_is_drawn() -> None:
     epochs = make_epochs()
     lost = epochs.assign(loss=None, val_loss=None)
     for metric in ("val_accuracy", "val_loss"):
-        assert "adam (3 of 3 diverged)" in legend_texts(plots.learning_curves(lost, metric))
+        panels = plots.learning_curves(lost, metric)
+        assert panels[2].get_title(loc="left") == "adam (3 of 3 diverged)"
     runs = make_runs().assign(status="diverged", test_loss=np.nan)
     names = [t.get_text() for t in plots.accuracy_points(runs, "test_loss").get_yticklabels()]
     assert names == [f"{name} (3 of 3 diverged)" for name in THREE]
@@ -494,13 +528,13 @@ def test_a_study_in_which_all_diverged_is_drawn() -> None:
     assert "a run diverged" in legend_texts(plots.learning_rate_sensitivity(tuning))
     quantiles: Any = make_quantiles()
     quantiles["adam"]["C3"] = (None,) * 41
-    figure = whole(plots.kernel_histograms(quantiles))
-    assert [t.get_text() for t in figure.legends[0].get_texts()][2] == "adam (diverged)"
+    panels = network_plots.kernel_histograms(quantiles)
+    assert [axes.get_ylabel() for axes in panels[::5]] == ["sgd", "momentum", "adam\n(diverged)"]
 
 
 def test_effects_are_sorted_and_filled_where_they_are_significant() -> None:
     effects = factorial.effects(*make_factorial())
-    axes = plots.effects(effects, NAMES)
+    axes = factorial_plots.effects(effects, NAMES)
     ticks = [tick.get_text() for tick in axes.get_yticklabels()]
     assert ticks == ["ReLU", "max pooling", "decay", "flip"]
     filled = [not same_color(bar.get_facecolor(), "white") for bar in axes.patches]
@@ -512,7 +546,7 @@ def test_effects_are_sorted_and_filled_where_they_are_significant() -> None:
 def test_interactions_frame_what_is_significant() -> None:
     effects = factorial.effects(*make_factorial())
     effects["p_holm"] = np.where(effects.index.isin(["AB", "A"]), 0.049, 0.05)
-    axes = plots.interactions(effects, NAMES)
+    axes = factorial_plots.interactions(effects, NAMES)
     (frame,) = axes.patches
     assert [round(place) for place in frame.get_xy()] == [0, 0]  # ReLU with max pooling
     bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
@@ -559,33 +593,33 @@ def test_a_target_out_of_reach_stands_beyond_the_longest_run() -> None:
     axes = plots.epochs_to_target(table)
     names = [tick.get_text() for tick in axes.get_yticklabels()]
     assert names[0] == "adam"
-    places = [line.get_xdata()[0] for line in axes.lines]
+    places = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata())]
     assert places[0] == 7
     assert min(places[1:]) > max(axes.get_xticks())
     assert [text.get_text() for text in axes.texts][:1] == ["5 of 5"]
 
 
 def test_ring_marks_the_best_learning_rate() -> None:
-    axes = plots.learning_rate_sensitivity(make_tuning(["sgd"]))
-    (ring,) = (line for line in axes.lines if line.get_markersize() == 13)
+    (axes,) = plots.learning_rate_sensitivity(make_tuning(["sgd"]))
+    (ring,) = (line for line in axes.lines if line.get_markersize() == 12)
     assert ring.get_xdata()[0] == 0.1
     assert axes.get_xscale() == "log"
 
 
 def test_confusion_matrix_is_in_percent_of_each_true_class() -> None:
-    axes = plots.confusion_matrix(MATRIX, CLASSES)
+    axes = network_plots.confusion_matrix(MATRIX, CLASSES)
     numbers = [text.get_text() for text in axes.texts]
     assert numbers[:4] == ["80", "10", "10", "0"]
     assert numbers[8:12] == ["0"] * 4  # a class without images
     with pytest.raises(InputError, match=r"shape \(4, 4\) and 3 class names"):
-        plots.confusion_matrix(MATRIX, CLASSES[:3])
+        network_plots.confusion_matrix(MATRIX, CLASSES[:3])
 
 
 def test_kernels_share_one_symmetric_scale() -> None:
     kernels = np.zeros((5, 5, 3, 6))
     kernels[0, 0, 0, 0] = -0.5
     kernels[4, 4, 2, 5] = 0.25
-    axes = plots.first_layer_kernels(kernels)
+    axes = network_plots.first_layer_kernels(kernels)
     canvas = np.asarray(axes.images[0].get_array())
     assert canvas[0, 0] == pytest.approx([0, 0.5, 0.5])  # the colour picture: no red, else grey
     assert canvas[39, 39] == pytest.approx([0.5, 0.5, 0.5])
@@ -593,23 +627,23 @@ def test_kernels_share_one_symmetric_scale() -> None:
     assert bar.get_ylim() == (-0.5, 0.5)
     assert "±0.5" in bar.get_ylabel()
     with pytest.raises(InputError, match="expected"):
-        plots.first_layer_kernels(np.zeros((3, 5, 5, 6)))
+        network_plots.first_layer_kernels(np.zeros((3, 5, 5, 6)))
 
 
 def test_images_stand_in_the_row_of_their_label() -> None:
-    axes = plots.images(PICTURES, ["b", "a", "b", "b", "a", "b", "b", "b"], columns=3)
+    axes = network_plots.images(PICTURES, ["b", "a", "b", "b", "a", "b", "b", "b"], columns=3)
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["b", "a"]
     canvas = np.asarray(axes.images[0].get_array())
     assert (canvas[:8, 9:17] == PICTURES[2]).all()  # pictures of 8 pixels, gaps of 1
     assert (canvas[9:17, :8] == PICTURES[1]).all()
     assert (canvas[9:17, 18:] == 255).all()
     with pytest.raises(InputError, match="and 2 labels"):
-        plots.images(PICTURES, ["a", "b"])
+        network_plots.images(PICTURES, ["a", "b"])
 
 
 @given(st.lists(st.floats(-2, 2).map(lambda x: round(x, 2)), min_size=41, max_size=41).map(sorted))
 def test_histogram_is_the_density_of_the_quantiles(quantiles: list[float]) -> None:
-    (panel,) = plots.kernel_histograms({"none": {"C1": quantiles}})
+    (panel,) = network_plots.kernel_histograms({"none": {"C1": quantiles}})
     density, edges, _ = panel.patches[0].get_data()
     plt.close("all")
     mass = density * np.diff(edges)
@@ -623,14 +657,15 @@ def test_histogram_is_the_density_of_the_quantiles(quantiles: list[float]) -> No
 
 def test_zero_has_a_place_on_the_logarithmic_axis() -> None:
     table = make_layers(["zeros", "he_normal"])
-    table.loc[table["variant"] == "zeros", "value"] = 0.0
-    axes = plots.gradient_scale(table)
+    positive = network_plots.layer_scale(table)
+    assert positive[0].get_yscale() == "log"
+    table.loc[table["variant"] == "zeros", ["activation", "gradient"]] = 0.0
+    axes = network_plots.layer_scale(table)[1]
     whole(axes).draw_without_rendering()
     bottom, top = axes.get_ylim()
-    assert bottom < 0 < table["value"].max() < top
+    assert bottom < 0 < table["activation"].max() < top
     assert 0 in axes.get_yticks()
     assert axes.get_yscale() == "symlog"
-    assert plots.activation_scale(table[table["value"] > 0]).get_yscale() == "log"
 
 
 @pytest.mark.parametrize(
@@ -648,40 +683,53 @@ def test_zero_has_a_place_on_the_logarithmic_axis() -> None:
 )
 def test_source_is_named_and_a_rehearsal_called_one(arguments: Any, text: str) -> None:
     figure, axes = plt.subplots()
-    plots.label_source(axes, *arguments)
+    style.label_source(axes, *arguments)
     assert figure.get_supxlabel() == text
 
 
 @pytest.mark.parametrize(("longest", "text"), [(150, "20 to 150 epochs"), (20, "20 epochs")])
 def test_the_longest_of_unequal_runs_is_named(longest: int, text: str) -> None:
     figure, axes = plt.subplots()
-    plots.label_source(axes, "cifar10", 20, 5, longest=longest)
+    style.label_source(axes, "cifar10", 20, 5, longest=longest)
     assert figure.get_supxlabel() == f"CIFAR-10, {text}, 5 seeds"
 
 
 def test_saved_figures_are_the_same_bytes_each_time(tmp_path: Any) -> None:
-    plots.use_style()
+    style.use_style()
     for folder in ("first", "second"):
-        plots.save(whole(BY_VARIANT["forest"](THREE)), tmp_path / folder / "v1.5" / "forest")
+        style.save(whole(BY_VARIANT["forest"](THREE)), tmp_path / folder / "v1.5" / "forest")
     first, second = (
         [(tmp_path / folder / "v1.5" / f"forest.{kind}").read_bytes() for kind in ("png", "svg")]
         for folder in ("first", "second")
     )
     assert first == second
+    words = b"Differences from the baseline with their intervals, the largest on top."
+    assert words in first[0]
+    assert words in first[1]
     assert b"<dc:date>" not in first[1]
     assert b"Software" not in first[0]
+
+
+def test_a_figure_is_described_in_words() -> None:
+    panels = plots.learning_curves(make_epochs(), baseline="sgd")
+    style.label_source(panels, "digits", 6, 3)
+    assert style.description(panels) == (
+        "Learning curves, a panel a variant: the mean over the seeds with its interval as a band. "
+        "Panels: sgd, momentum, adam. Across: Epoch. Up: Validation accuracy (%). "
+        "Source: digits, 6 epochs, 3 seeds: a rehearsal, not the study."
+    )
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Any) -> None:
     (tmp_path / "figures").write_text("a file")
     with pytest.raises(InputError, match=r"figures: figures cannot be written"):
-        plots.save(plt.figure(), tmp_path / "figures" / "forest")
+        style.save(plt.figure(), tmp_path / "figures" / "forest")
 
 
 def test_tuning_and_final_runs_do_not_mix() -> None:
     runs = pd.concat([make_runs(), make_tuning().assign(test_accuracy=0.99)])
     assert plots.accuracy_points(runs).get_xlim()[1] < 90
-    assert len(legend_texts(plots.learning_rate_sensitivity(runs))) == 1 + 3 + 2
+    assert len(plots.learning_rate_sensitivity(runs)) == 3
 
 
 @pytest.mark.parametrize(
@@ -694,11 +742,11 @@ def test_tuning_and_final_runs_do_not_mix() -> None:
         (lambda: plots.accuracy_points(make_tuning(), "val_accuracy"), "no final rows"),
         (lambda: plots.gap_against_accuracy(pd.concat([make_runs()] * 2)), "more than once"),
         (
-            lambda: plots.accuracy_points(make_runs(), colours=plots.colours(["sgd", "adam"])),
+            lambda: plots.accuracy_points(make_runs(), colours=style.colours(["sgd", "adam"])),
             "none for momentum; there are some for sgd, adam",
         ),
-        (lambda: plots.kernel_histograms({}), "no quantiles"),
-        (lambda: plots.history(make_run(), [plt.figure().add_subplot()]), "found 1 axes"),
+        (lambda: network_plots.kernel_histograms({}), "no quantiles"),
+        (lambda: network_plots.history(make_run(), [plt.figure().add_subplot()]), "found 1 axes"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(draw: Callable[[], Any], message: str) -> None:
@@ -707,8 +755,13 @@ def test_what_cannot_be_drawn_is_said(draw: Callable[[], Any], message: str) -> 
 
 
 def test_importing_touches_no_display() -> None:
-    program = "import sys, lenet_study.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    program = """
+import matplotlib, sys, lenet_study.plots
+sys.exit(matplotlib.get_backend(auto_select=False) is not None)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    done = subprocess.run([sys.executable, "-c", program], check=False, env=environment)
+    assert done.returncode == 0
 
 
 def test_forest_says_where_differences_are_unpaired() -> None:
@@ -718,7 +771,7 @@ def test_forest_says_where_differences_are_unpaired() -> None:
     ]
     alone = plots.forest(tables[0], "a")
     assert "95 % t-interval, unpaired" in legend_texts(alone)
-    both = plots.forest(pd.concat(tables), {"one": "a", "two": "a"})
+    both = plots.forests(pd.concat(tables), {"one": "a", "two": "a"})
     assert "95 % t-interval, paired unless noted" in legend_texts(both)
-    headings = [text.get_text() for text in both.texts if "against" in text.get_text()]
+    headings = [panel.get_title(loc="left") for panel in both]
     assert [heading.endswith(", unpaired") for heading in headings] == [True, False]

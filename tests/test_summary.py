@@ -10,12 +10,12 @@ from examples import make_run, train_quickly
 
 from lenet_keras.recipe import InputError
 from lenet_keras.run import Run
-from lenet_study import records, summary
+from lenet_study import readme, records, summary
 from lenet_study.runner import run_study
 from lenet_study.study import Planned, Study
 
 ROOT = Path(__file__).parent.parent
-MARKED = f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n"
+MARKED = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
 
 
 def write_technique(folder: Path, name: str, variants: dict[str, dict], **changes: object) -> Study:
@@ -102,7 +102,7 @@ def test_a_technique_without_one_of_its_runs_is_named_and_left_out(project: Path
     assert overview.missing == ["Two"]
     assert set(overview.table["study"]) == {"One"}
     assert "Not recorded, or not completely: Two." in summary.scope(overview)
-    assert "half" not in summary.readme_section(overview)
+    assert "half" not in readme.section(overview)
 
 
 def test_the_best_variant_is_chosen_on_validation_images(project: Path) -> None:
@@ -129,7 +129,7 @@ def test_without_any_record_everything_says_so(tmp_path: Path) -> None:
     write_technique(tmp_path, "one", {"plain": {}, "other": {"l2": 0.1}})
     overview = read(tmp_path)
     assert "No technique is completely recorded on CIFAR-10" in summary.scope(overview)
-    assert summary.readme_section(overview) == "The study on CIFAR-10 is not recorded yet."
+    assert readme.section(overview) == "The study on CIFAR-10 is not recorded yet."
     assert summary.table(overview) == summary.best_table(overview) == ""
     assert summary.findings(overview) == summary.conclusions(overview) == []
     assert summary.write_figures(overview, tmp_path / "figures") == []
@@ -163,21 +163,21 @@ def test_equal_records_give_equal_bytes(project: Path) -> None:
 
 
 def test_the_readme_is_filled_between_its_markers_and_nowhere_else(project: Path) -> None:
-    readme = project / "README.md"
-    section = summary.readme_section(read(project))
+    page = project / "README.md"
+    section = readme.section(read(project))
     assert "| One | plain | 50.2" in section.replace("\N{NO-BREAK SPACE}", " ")
-    assert summary.write_readme(readme, section)
-    assert readme.read_text() == MARKED.replace("old", section)
-    assert summary.recorded_section(readme) == section
-    assert not summary.write_readme(readme, section)
+    assert readme.write(page, section)
+    assert page.read_text() == MARKED.replace("old", section)
+    assert readme.recorded(page) == section
+    assert not readme.write(page, section)
     assert sorted(path.name for path in project.glob("*README*")) == ["README.md"]
 
 
-@pytest.mark.parametrize("text", ["", MARKED * 2, f"{summary.END}\n{summary.BEGIN}"])
+@pytest.mark.parametrize("text", ["", MARKED * 2, f"{readme.END}\n{readme.BEGIN}"])
 def test_a_readme_without_its_markers_is_refused(project: Path, text: str) -> None:
     (project / "README.md").write_text(text)
     with pytest.raises(InputError, match="expected <!-- results:begin -->"):
-        summary.write_readme(project / "README.md", "new")
+        readme.write(project / "README.md", "new")
     assert (project / "README.md").read_text() == text
 
 
@@ -218,7 +218,7 @@ def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:
     assert "62,006 parameters" in after.best
     assert ": 30 epochs in " in after.best
     assert " minutes, those of its 2 teachers included, on " in after.best
-    assert after.best in summary.readme_section(after)
+    assert after.best in readme.section(after)
 
 
 def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> None:
@@ -260,12 +260,12 @@ def write_factorial(folder: Path) -> Study:
 
 
 def test_the_readme_starts_with_the_techniques_together(project: Path) -> None:
-    without = summary.readme_section(read(project))
+    without = readme.section(read(project))
     write_factorial(project)
     overview = read(project)
     assert overview.together is not None
     assert summary.findings(overview) == summary.findings(read(project))
-    section = summary.readme_section(overview, "drawn")
+    section = readme.section(overview, "drawn")
     text = section.replace("\N{NO-BREAK SPACE}", " ")
     assert "together" not in without
     assert "16 of the 16 combinations, 5 paired seeds and 20 epochs each" in text
@@ -284,17 +284,15 @@ def test_a_factorial_that_lacks_a_run_says_nothing_yet(project: Path) -> None:
     next((project / "results" / "factorial").glob("ab-*/seed-3.json")).unlink()
     overview = read(project)
     assert overview.together is None
-    assert "together" not in summary.readme_section(overview)
+    assert "together" not in readme.section(overview)
 
 
 # What is committed
 
 
 def test_the_results_in_the_readme_are_those_of_the_records() -> None:
-    section = summary.readme_section(summary.read(ROOT / "configs", ROOT / "results"))
-    assert summary.recorded_section(ROOT / "README.md") == section, (
-        "stale: python -m lenet_study report"
-    )
+    section = readme.section(summary.read(ROOT / "configs", ROOT / "results"))
+    assert readme.recorded(ROOT / "README.md") == section, "stale: python -m lenet_study report"
 
 
 def test_the_committed_figures_are_those_of_the_records(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What the README says of the records, between its two markers.
+
+Everything outside the markers is written by hand and stays as it is.
+"""
+
+from pathlib import Path
+
+from lenet_keras.recipe import InputError
+from lenet_study import stats, summary
+from lenet_study.files import whole_file
+from lenet_study.summary import Overview
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def section(overview: Overview, figures: str = "figures") -> str:
+    """What stands between the markers of the README.
+
+    Args:
+        overview: of the study, not of a rehearsal.
+        figures: folder of the figures, as seen from the README.
+    """
+    if overview.table.empty:
+        return f"The study on {summary.dataset(overview)} is not recorded yet."
+    counts, *_ = summary.conclusions(overview)
+    first = []
+    if overview.together:
+        trained, *rest = summary.on_one_scale(overview.together)
+        picture = f"![What each technique adds to LeNet-5]({figures}/together-effects.png)"
+        first = [trained, picture, summary.effects_table(overview.together), *rest]
+        first += ["**Within each technique.** " + summary.scope(overview)]
+    parts = [
+        *(first or [summary.scope(overview)]),
+        "For each technique the variant that is best on the validation images, and its "
+        "difference from the technique's baseline on the test images, "
+        f"{summary.pairing(overview)}. Intervals are 95 % t-intervals over the seeds, paired ones "
+        f"with variances moderated within a technique of {stats.FEWEST} differences or more (Smyth "
+        "2004); p is corrected after Holm; bold is significant at 5 %.",
+        summary.best_table(overview),
+        counts,
+        *([overview.best] if overview.best else []),
+        f"![The best variant of each technique against its baseline]({figures}/techniques.png)",
+        f"![Final accuracy against the speed of convergence]({figures}/convergence.png)",
+        f"All variants: [{figures}/variants.svg]({figures}/variants.svg), and the last notebook.",
+    ]
+    return "\n\n".join(parts)
+
+
+def recorded(readme: Path) -> str:
+    """What stands between the markers now.
+
+    Raises:
+        InputError: no such file, or not each marker once.
+    """
+    return _split(readme)[1]
+
+
+def write(readme: Path, text: str) -> bool:
+    """Put a section between the markers; whether that changed the file.
+
+    Raises:
+        InputError: see `recorded`; or the file cannot be written.
+    """
+    before, old, after = _split(readme)
+    if text == old:
+        return False
+    try:
+        with whole_file(readme) as temporary:
+            temporary.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{readme}: cannot be written ({error.strerror}).") from None
+    return True
+
+
+def _split(readme: Path) -> tuple[str, str, str]:
+    """The text before the markers, between them, and after them."""
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{readme}: cannot be read ({error.strerror}).") from None
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InputError(f"{readme}: expected {BEGIN} and after it {END}, each once.")
+    before, _, rest = text.partition(BEGIN)
+    section, _, after = rest.partition(END)
+    return before, section.strip("\n"), after
