@@ -233,7 +233,7 @@ def kernel_histograms(
         if np.isfinite(np.array(values, dtype=float)).all()
     }
     rows = [name for name in quantiles if name != baseline]
-    size: dict[str, Any] = {"columns": len(layers), "each": (1.9, 1.15)}
+    size: dict[str, Any] = {"columns": len(layers), "each": (1.9, 1.3)}
     number = len(rows) * len(layers)
     panels = shared.grid(None, number, "kernel_histograms", sharex="col", sharey=True, **size)
     for panel, (variant, layer) in zip(panels, itertools.product(rows, layers), strict=True):
@@ -249,11 +249,10 @@ def kernel_histograms(
                 density = _implied_density(known[str(name), layer], edges)
                 panel.stairs(density, edges, **look)
         panel.set_yscale("log")
-        panel.set_title(layer if variant == rows[0] else "", fontsize=9.5)
         whole = all((variant, each) in known for each in quantiles[variant])
-        label = variant if whole else f"{variant}\n(diverged)"
-        panel.set_ylabel(label if layer == layers[0] else "", fontsize=9)
-        panel.set_xlabel("Weight" if variant == rows[-1] else "")
+        name = variant if whole else f"{variant} (diverged)"
+        shared.title(panel, name if layer == layers[0] else "")
+        panel.set_xlabel(f"Weight in {layer}" if variant == rows[-1] else "")
     keys: dict[str, Any] = {"density of the weights": Line2D([], [], color=INK)}
     if baseline:
         keys[f"{baseline}: the baseline"] = Patch(color=GREY, alpha=0.35)
@@ -278,17 +277,18 @@ def history(run: Run, axes: Sequence[Axes] | np.ndarray | None = None) -> np.nda
     table = table.assign(variant="this run", seed=run.seed, epoch=np.arange(1, len(table) + 1))
     for panel, pair in zip(panels, (columns[:2], columns[2:]), strict=True):
         plots.learning_curves(table, pair, axes=[panel])
-        panel.set_title("")
         if run.status == "stopped_early":
             panel.axvline(run.best_epoch, color=GREY, linestyle=":")
-            panel.set_title("dotted: the best epoch, which is scored", fontsize=9.5)
-        if run.status == "diverged":
-            panel.set_title(f"diverged in epoch {len(table)}", fontsize=9.5)
     dataset = DATASETS.get(run.recipe.dataset, run.recipe.dataset)
     title = f"{dataset}, seed {run.seed}, {count(len(table), 'epoch')}"
     if run.test is not None:
         title += f": test accuracy {run.test.accuracy * 100:.1f} %"
-    whole_figure(panels).suptitle(title)
+    notes = {
+        "stopped_early": "dotted: the best epoch, which is scored",
+        "diverged": f"diverged in epoch {len(table)}",
+    }
+    shared.title(panels[0], title)
+    shared.title(panels[1], notes.get(run.status, ""))
     return panels
 
 

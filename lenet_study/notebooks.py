@@ -426,10 +426,20 @@ def _kinds(cell: Any) -> set[str]:
     return {kind for data in shown if WIDGET not in data for kind in data}
 
 
+# nbconvert's own template leaves the words out that a figure has in its output's metadata.
+_WITH_WORDS = """
+{%- extends "index.html.j2" -%}
+{%- block data_png scoped -%}
+{%- set words = output | get_metadata("alt", "image/png") -%}
+{{ super() | replace("<img ", '<img alt="' ~ (words | escape_html) ~ '" ' if words else "<img ") }}
+{%- endblock -%}
+"""
+
+
 def _page(notebook: Path) -> Path:
-    """Write an executed notebook as an HTML page beside it."""
+    """Write an executed notebook as an HTML page beside it, its figures with their words."""
     content = nbformat.read(notebook, as_version=4)
-    exporter = nbconvert.HTMLExporter()
+    exporter = nbconvert.HTMLExporter(raw_template=_WITH_WORDS)
     body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
     page = notebook.with_suffix(".html")
     page.write_text(body, encoding="utf-8")

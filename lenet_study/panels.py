@@ -224,8 +224,13 @@ def variant_panels(
     one = {"each": (6.6, 3.4)} if len(variants) == 1 else {}
     panels = grid(axes, len(variants), what, sharex=True, sharey=True, **one)  # type: ignore[arg-type]
     for panel, (name, rows) in zip(panels, variants.items(), strict=True):
-        panel.set_title(f"{name}{diverged(rows) if lost else ''}", fontsize=9.5)
+        title(panel, f"{name}{diverged(rows) if lost else ''}")
     return panels
+
+
+def title(panel: Axes, text: str) -> None:
+    """What a panel shows, over its left end."""
+    panel.set_title(text, fontsize=9.5, loc="left")
 
 
 def against(
@@ -241,13 +246,14 @@ def label_outside(panels: np.ndarray, x: str, y: str) -> None:
     """Name the axes of panels once: `x` below the lowest of a column, `y` beside the first."""
     places = {axes: axes.get_subplotspec() for axes in whole_figure(panels).axes}
     lowest = {place.colspan.start: axes for axes, place in places.items() if place}
+    first = min(places[panel].colspan.start for panel in panels)
     for panel in panels:
         place = places[panel]
         below = lowest[place.colspan.start] is panel
         panel.set_xlabel(x if below else "")
         panel.tick_params(labelbottom=below)
         lines = y.replace(" ", "\n", 1) if len(panels) > 1 else y
-        panel.set_ylabel(lines if place.colspan.start == 0 else "")
+        panel.set_ylabel(lines if place.colspan.start == first else "")
 
 
 def epoch_axis(axes: Axes, last: int) -> None:
@@ -310,5 +316,5 @@ def legend_over(panels: np.ndarray, keys: Mapping[str, Any]) -> None:
     """One legend over all panels of a figure, unless there is one."""
     figure = whole_figure(panels)
     if not figure.legends:
-        columns = len(keys) if len(keys) < 5 else 3
+        columns = int(figure.get_figwidth() // 2.4)  # the longest key takes as many inches
         figure.legend(list(keys.values()), list(keys), loc="outside upper left", ncols=columns)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -246,7 +247,7 @@ def forests(
         panel.get_legend().remove()
         against = panel.get_xlabel().partition("that of ")[2].partition(", in ")[0]
         note = ", unpaired" if _pairing(part) == "unpaired" else ""
-        panel.set_title(f"{study}: against {against}{note}", fontsize=9.5, loc="left")
+        shared.title(panel, f"{study}: against {against}{note}")
         panel.set_xlabel("")
     what = "Test accuracy minus that of the technique's baseline, in percentage points"
     panels[-1].set_xlabel(what)
@@ -420,14 +421,14 @@ def epochs_to_target(
     below: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "color": GREY}
     axes.text(1.01, -0.01, "runs that\nreach it", fontsize=8.5, **below)
     keys = {
-        f"{target * 100:g} %, median of the runs": shared.marker(GREY, MARKERS[place], markersize=7)
+        f"{target * 100:g} %: median of the runs": shared.marker(GREY, MARKERS[place], markersize=7)
         for place, target in enumerate(targets)
     }
     if np.isinf(medians).any():
         keys["empty: not reached by half"] = shared.marker(GREY, "o", markerfacecolor="white")
     if arrivals is not None:
         keys["small: one run"] = shared.marker(GREY, MARKERS[0], markersize=3, alpha=0.5)
-    shared.legend_above(axes, keys)
+    shared.legend_over(np.array([axes]), keys)
     return axes
 
 
@@ -490,11 +491,12 @@ def learning_rate_sensitivity(
     panels = shared.variant_panels(axes, variants, baseline, what, lost=False)
     where: dict[str, Any] = {"x": "learning_rate", "y": "accuracy", "marker": "o", "markersize": 5}
     crossed = False
-    for panel, drawn in zip(panels, shared.against(variants, baseline, looks), strict=True):
+    several = shared.against(variants, baseline, looks)
+    for panel, variant, drawn in zip(panels, variants, several, strict=True):
         for rows, colour in drawn:
             bars = {"errorbar": shared.ends, "err_style": "bars", "color": colour}
             sns.lineplot(rows, ax=panel, **where, **bars)
-        curve = curves.loc[panel.get_title(loc="left")]
+        curve = curves.loc[variant]
         best = 100 * curve.loc[curve["best"], "val_accuracy"]
         ring: dict[str, Any] = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 1.5}
         panel.plot(best.index, best, "o", color=colour, **ring)
@@ -541,11 +543,11 @@ def accuracy_against_convergence(
     table = table.assign(x=table[column].astype(float), y=100 * table["mean"])
     reached = table[np.isfinite(table["x"])]
     studies = shared.by_variant(table, "study")
-    panels = shared.grid(axes, len(studies), what, each=(2.5, 2.4), sharex=True, sharey=True)
+    panels = shared.grid(axes, len(studies), what, each=(2.6, 2.7), sharex=True, sharey=True)
     for panel, (study, own) in zip(panels, studies.items(), strict=True):
         there = own[np.isfinite(own["x"])]
         never = f" ({len(own) - len(there)} of {len(own)} never)" if len(there) < len(own) else ""
-        panel.set_title(f"{study}{never}", fontsize=9.5)
+        shared.title(panel, f"{study}{never}")
         panel.plot(reached["x"], reached["y"], "o", color=_FADED, markersize=4)
         for line in there.itertuples():
             face = "white" if line.variant == baselines[study] else looks[study]["color"]
@@ -566,13 +568,15 @@ def accuracy_against_convergence(
 
 
 def _name_points(panel: Axes, points: pd.DataFrame, baseline: str) -> None:
-    """Name the baseline below its point, and above theirs the most accurate and the fastest."""
-    named = dict.fromkeys((points["y"].idxmax(), points["x"].idxmin()), 5.0)
-    named |= {baseline: -5.0} if baseline in points.index else {}
-    middle = points["x"].mean() if len(points) > 1 else np.inf
-    for name, up in named.items():
-        x, y = points.loc[name, ["x", "y"]].astype(float)
-        right = x > middle and x > 6
-        where: dict[str, Any] = {"ha": "right" if right else "left", "fontsize": 8}
-        where |= {"va": "bottom" if up > 0 else "top", "textcoords": "offset points"}
-        panel.annotate(str(name), (x, y), (-3 if right else 3, up), **where)
+    """Name the most accurate above its point, the baseline below, the fastest at the left."""
+    left = {str(points["x"].idxmin()): ((-5, 0), {"ha": "right", "va": "center"})}
+    best = {str(points["y"].idxmax()): ((0, 5), {"ha": "left", "va": "bottom"})}
+    below = {baseline: ((0, -5), {"ha": "left", "va": "top"})}
+    halo = [patheffects.withStroke(linewidth=2, foreground="white")]
+    for name, (offset, place) in {**left, **best, **below}.items():
+        if name in points.index:
+            x, y = points.loc[name, ["x", "y"]].astype(float)
+            side = {**place, "ha": "right"} if x > points["x"].median() > 5 else place
+            panel.annotate(name, (x, y), offset, textcoords="offset points", **side).set(
+                fontsize=8, path_effects=halo
+            )

@@ -4,10 +4,12 @@ Every number comes from the tables that are handed in, so no sentence outlives i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lenet_keras.recipe import Recipe
 from lenet_study import stats
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # a number and its interval stay on one line of a narrow cell
@@ -104,6 +106,22 @@ def adding_up(way: pd.DataFrame, bottom: float) -> str:
         f"({percent(bottom)}) to all of them ({percent(top)}) "
         f"it is {measured} points, measured with the same seeds; {missing} are missing."
     )
+
+
+def first_change(base: Recipe, recipe: Recipe) -> str:
+    """The first field in which a recipe is not as another, as "pooling: max → average"."""
+    for name in Recipe.model_fields:
+        before, after = getattr(base, name), getattr(recipe, name)
+        if before != after:
+            return f"{name}: {_plain(before)} → {_plain(after)}"
+    return "nothing"
+
+
+def _plain(value: Any) -> str:
+    """A recipe's value for a reader: (), 0.0 and ("flip", "shift") as none, 0 and flip, shift."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def comparison(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.DataFrame:

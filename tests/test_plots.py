@@ -267,23 +267,25 @@ def legend_texts(drawn: Any) -> list[str]:
     return [legend.get_title().get_text(), *(text.get_text() for text in legend.get_texts())]
 
 
-def test_what_is_hopelessly_low_does_not_squeeze_the_others() -> None:
+def test_what_never_arrives_is_counted_and_does_not_squeeze_the_others() -> None:
     table, baselines = make_techniques()
-    ordinary = plots.accuracy_against_convergence(table, 0.5, baselines)
-    assert not any("on the axis" in text for text in legend_texts(ordinary))
-    table.loc[2, ["mean", "epochs_to_50"]] = 0.1, np.inf
+    table["epochs_to_50"] = [2.0, 3.0, np.inf, 1.0, 2.0, 3.0]
+    table.loc[2, "mean"] = 0.1
     panels = plots.accuracy_against_convergence(table, 0.5, baselines)
-    assert legend_texts(panels)[-1] == "on the axis: 10 to 10 %"
+    titles = [panel.get_title(loc="left") for panel in panels]
+    assert titles == ["optimization (1 of 3 never)", "augmentation"]
     assert 10 < panels[0].get_ylim()[0] < 100 * table["mean"].drop(2).min()
 
 
-def test_convergence_names_the_baseline_the_best_and_the_fastest() -> None:
+def test_convergence_names_the_fastest_the_best_and_the_baseline() -> None:
     table, baselines = make_techniques()
-    table["mean"] = [0.5, 0.6, 0.55, 0.5, 0.4, 0.3]
-    table["epochs_to_50"] = [5.0, 4.0, 3.0, 1.0, 2.0, 3.0]
+    means = {"sgd": 0.5, "momentum": 0.6, "adam": 0.55, "none": 0.5, "flip": 0.4, "shift": 0.3}
+    epochs = {"sgd": 5, "momentum": 4, "adam": 3, "none": 1, "flip": 2, "shift": 3}
+    table = table.assign(mean=table["variant"].map(means))
+    table["epochs_to_50"] = table["variant"].map(epochs)
     panels = plots.accuracy_against_convergence(table, 0.5, baselines)
     named = [[text.get_text() for text in panel.texts] for panel in panels]
-    assert named == [["sgd", "momentum", "adam"], ["none"]]
+    assert named == [["adam", "momentum", "sgd"], ["none"]]
 
 
 @picture
@@ -414,7 +416,7 @@ def unused_tick_labels(figure: Figure) -> set[Any]:
 def test_no_text_lies_on_another_or_is_cut_off(name: str, variants: list[str]) -> None:
     style.use_style()
     if name == "kernel_histograms":
-        drawn: Any = network_plots.kernel_histograms(make_quantiles(variants), variants[1])
+        drawn: Any = network_plots.kernel_histograms(make_quantiles(variants[:7]), variants[1])
     else:
         drawn = BY_VARIANT[name](variants)
     figure = whole(drawn)
@@ -496,8 +498,8 @@ def test_one_epoch_is_visible() -> None:
         assert len(panel.containers) == 1
         assert [line.get_marker() for line in panel.lines][:1] == ["o"]
         assert all(tick == int(tick) for tick in panel.get_xticks())
-    panels = network_plots.history(make_run(epochs=1))
-    assert all(line.get_marker() == "o" for panel in panels for line in panel.lines)
+    for panel in network_plots.history(make_run(epochs=1)):
+        assert [line.get_marker() for line in panel.lines].count("o") == 2
 
 
 def test_divergence_is_counted_and_its_epoch_is_no_value() -> None:
@@ -529,7 +531,8 @@ def test_a_study_in_which_all_diverged_is_drawn() -> None:
     quantiles: Any = make_quantiles()
     quantiles["adam"]["C3"] = (None,) * 41
     panels = network_plots.kernel_histograms(quantiles)
-    assert [axes.get_ylabel() for axes in panels[::5]] == ["sgd", "momentum", "adam\n(diverged)"]
+    titles = [axes.get_title(loc="left") for axes in panels[::5]]
+    assert titles == ["sgd", "momentum", "adam (diverged)"]
 
 
 def test_effects_are_sorted_and_filled_where_they_are_significant() -> None:
