@@ -239,8 +239,8 @@ def forests(
     studies = shared.by_variant(comparison, "study")
     looks = shared.looks_of(comparison, colours, column="study")
     rows = [len(part) for part in studies.values()]  # one of them holds the heading
-    size = (9, 1.1 + 0.3 * sum(rows))
-    _, panels = plt.subplots(len(rows), 1, figsize=size, sharex=True, height_ratios=rows)
+    how: dict[str, Any] = {"sharex": True, "squeeze": False, "height_ratios": rows}
+    panels = plt.subplots(len(rows), 1, figsize=(9, 1.1 + 0.3 * sum(rows)), **how)[1].ravel()
     for panel, (study, part) in zip(panels, studies.items(), strict=True):
         own = dict.fromkeys(map(str, part["variant"]), looks[study])
         forest(part, baselines[study], limit=limit, axes=panel, colours=own)
