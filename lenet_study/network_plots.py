@@ -172,7 +172,7 @@ def layer_scale(
     looks = shared.looks_of(table, colours, baseline)
     variants = shared.by_variant(table)
     panels = shared.variant_panels(axes, variants, baseline, "layer_scale", lost=False)
-    styles = {"activation": ("o", "-"), "gradient": ("s", "--")}
+    styles: dict[str, Any] = {"activation": ("o", "-"), "gradient": ("s", "--")}
     values = table[columns].to_numpy(float)
     decade = 10.0 ** np.floor(np.log10(values[values > 0].min(initial=1.0)))
     for panel, drawn in zip(panels, shared.against(variants, baseline, looks), strict=True):

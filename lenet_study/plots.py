@@ -202,15 +202,15 @@ def forest(
     level = float(table.loc[table["variant"] == baseline, "mean"].iloc[0]) * factor
     others = table[table["variant"] != baseline].sort_values("difference", ascending=False)
     axes = shared.rows_axes(axes, len(others))
-    for row, line in enumerate(others.itertuples()):
-        numbers = [factor * float(getattr(line, name)) for name in _DIFFERENCE[:3]]
-        colour = looks[str(line.variant)]["color"]
-        _interval_row(axes, row, numbers, colour, line.p_holm < 0.05, limit)
-        shared.write_beside(axes, row, shared.difference(*numbers, places=places))
+    variants = [str(variant) for variant in others["variant"]]
+    numbers = others[_DIFFERENCE].to_numpy(float)
+    for row, (variant, (*of_row, p)) in enumerate(zip(variants, numbers, strict=True)):
+        middle, low, high = (factor * number for number in of_row)
+        _interval_row(axes, row, (middle, low, high), looks[variant]["color"], p < 0.05, limit)
+        shared.write_beside(axes, row, shared.difference(middle, low, high, places))
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
     if limit:
         axes.set_xlim(-1.05 * limit, 1.05 * limit)
-    variants = [str(variant) for variant in others["variant"]]
     shared.name_rows(axes, [(names or {}).get(name, name) for name in variants])
     points = "percentage points" if unit == "%" else unit
     what = label.partition(" (")[0]
@@ -288,7 +288,7 @@ def _forest_keys(table: pd.DataFrame, limit: float | None) -> dict[str, Any]:
     compared = table[table["difference"].notna()]
     of_all = pairing.pop() if len(pairing) == 1 else "paired unless noted"
     keys = {f"95 % t-interval, {of_all}": Line2D([], [], color=GREY)}
-    keys |= shared.decided(unknown=compared["p_holm"].isna().any())
+    keys |= shared.decided(unknown=bool(compared["p_holm"].isna().any()))
     if limit and (compared["difference"].abs() > limit).any():
         keys["beyond the axis"] = shared.marker(GREY, "<")
     return keys
@@ -357,8 +357,8 @@ def search_progress(trials: pd.DataFrame, axes: Axes | None = None) -> Axes:
     middle = 100 * table["val_accuracy"].quantile([0.1, 1.0]).to_numpy()
     axes.set_ylim(middle[0] - 2, middle[1] + 1)  # what failed altogether would squeeze the rest
     axes.set(xlabel="Epochs of training spent", ylabel="Validation accuracy (%)")
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
-    axes.legend(title="trials", alignment="left", **place)
+    where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
+    axes.legend(title="trials", alignment="left", **where)
     return axes
 
 
@@ -398,7 +398,8 @@ def epochs_to_target(
         for row, variant in enumerate(order):
             median, height = medians[variant, target], row + heights[place]
             colour, never = looks[variant]["color"], np.isinf(median)
-            look = {"color": colour, "markerfacecolor": "white" if never else colour}
+            look: dict[str, Any] = {"color": colour}
+            look["markerfacecolor"] = "white" if never else colour
             if arrivals is not None:
                 own = arrivals[(arrivals["variant"] == variant) & (arrivals["target"] == target)]
                 at = own.loc[own["reached"], "epoch"].value_counts()
@@ -569,14 +570,16 @@ def accuracy_against_convergence(
 
 def _name_points(panel: Axes, points: pd.DataFrame, baseline: str) -> None:
     """Name the most accurate above its point, the baseline below, the fastest at the left."""
-    left = {str(points["x"].idxmin()): ((-5, 0), {"ha": "right", "va": "center"})}
-    best = {str(points["y"].idxmax()): ((0, 5), {"ha": "left", "va": "bottom"})}
-    below = {baseline: ((0, -5), {"ha": "left", "va": "top"})}
+    places: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
+        str(points["x"].idxmin()): ((-5, 0), {"ha": "right", "va": "center"}),
+    }
+    places[str(points["y"].idxmax())] = (0, 5), {"ha": "left", "va": "bottom"}
+    places[baseline] = (0, -5), {"ha": "left", "va": "top"}
     halo = [patheffects.withStroke(linewidth=2, foreground="white")]
-    for name, (offset, place) in {**left, **best, **below}.items():
+    for name, (offset, place) in places.items():
         if name in points.index:
             x, y = points.loc[name, ["x", "y"]].astype(float)
-            side = {**place, "ha": "right"} if x > points["x"].median() > 5 else place
+            side = {**place, "ha": "right"} if x > float(points["x"].median()) > 5 else place
             panel.annotate(name, (x, y), offset, textcoords="offset points", **side).set(
                 fontsize=8, path_effects=halo
             )
