@@ -3,10 +3,12 @@
 import difflib
 import hashlib
 import json
+import re
+import reprlib
 import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -37,6 +39,8 @@ Schedule = Literal[
 ]
 StepSizes = Literal["equal", "gauss_newton"]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
+DEEPEST = 20  # lists and mappings inside each other that a file may have
 
 
 class InputError(ValueError):
@@ -79,7 +83,7 @@ class Recipe(BaseModel):
 
     # labels from an ensemble (Hinton et al. 2015): the same network, trained by AdamW with a cosine
     teachers: int = Field(default=0, ge=0, le=100)  # 0: none
-    teacher_epochs: int = Field(default=60, ge=1)
+    teacher_epochs: int = Field(default=60, ge=1, le=10_000)
     teacher_learning_rate: float = Field(default=0.006, gt=0)
     teacher_weight_decay: float = Field(default=0.02, ge=0)
     teacher_share: float = Field(default=0.7, gt=0, le=1)  # of their answer in a label
@@ -94,7 +98,7 @@ class Recipe(BaseModel):
     step_sizes: StepSizes = "equal"  # gauss_newton: of 1998, one a weight, measured each epoch
     schedule: Schedule = "constant"
     batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=30, ge=1)
+    epochs: int = Field(default=30, ge=1, le=10_000)
     early_stopping: int = Field(default=0, ge=0)  # epochs without better val_loss; 0: never stop
     dtype_policy: DtypePolicy = "float32"
 
@@ -229,7 +233,7 @@ def _describe(fault: Mapping[str, Any], known: Mapping[str, Sequence[str]], thin
     if fault["type"] == "extra_forbidden":
         above = parts[0] if parts[1:] else ""
         return f"{place}: no such {thing}.{nearest(parts[-1], known.get(above, known['']))}"
-    text = f"{place}: found {fault['input']!r}; {message[0].lower()}{message[1:]}."
+    text = f"{place}: found {reprlib.repr(fault['input'])}; {message[0].lower()}{message[1:]}."
     if fault["type"] == "literal_error":
         allowed = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         text += nearest(str(fault["input"]), allowed, listed=False)
@@ -243,20 +247,74 @@ def nearest(name: str, allowed: Sequence[str], listed: bool = True) -> str:
     return hint + (f" Allowed: {', '.join(allowed)}." if listed else "")
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice; plain YAML keeps the last one without a word."""
+class _Loader(yaml.SafeLoader):
+    """YAML in which a value means what it looks like (the core schema of YAML 1.2, in decimal).
+
+    Plain PyYAML follows YAML 1.1: 010 is 8, 1:30 is 90, no is false, 1e-3 is a text, and of a key
+    given twice the last one is kept without a word.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict] = {}  # filled below
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if getattr(event, "tag", None):
+            raise _at(event, f"the tag {event.tag} is not allowed here")
+        if self.depth == DEEPEST:
+            raise _at(event, f"more than {DEEPEST} lists and mappings inside each other")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if isinstance(node, yaml.CollectionNode) and node.end_mark is None:
+            raise _at(event, "an alias inside of what it stands for")
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise _at(key, "a key has to be a plain name")
+                if key.value in seen:
+                    raise _at(key, f"'{key.value}' is given twice")
+                seen.add(key.value)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
-                continue  # SafeLoader refuses the one and merges the other
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                problem = f"'{key}' is given twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+        self.flatten_mapping(node)  # merges what `<<` names; own keys come after it and win
+        return {key.value: self.construct_object(value, deep) for key, value in node.value}
+
+
+def _at(place: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+for _kind, _pattern in {
+    "merge": "<<",
+    "null": "|~|null|Null|NULL",
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "int": "[-+]?[0-9]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
+}.items():
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})\\Z"), None
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What a YAML text says; `where` names its source in the error message.
+
+    Raises:
+        InputError: no YAML, a key twice, a tag, or too many brackets.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except ValueError as error:  # more digits than Python reads
+        raise InputError(f"{where}: a value cannot be read ({error}).") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
+        raise InputError(f"{where}{line}: cannot be read as YAML: {problem}.") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -266,18 +324,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: no such file, no YAML, a key twice, or something else than a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not a text file in UTF-8.") from None
-    except ValueError as error:  # a date that the calendar does not have
-        raise InputError(f"{path}: a value cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
-        raise InputError(f"{path}{line}: {problem}.") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -296,10 +347,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         field, separator, value = assignment.partition("=")
         if not separator or not field.strip():
             raise InputError(f"--set {assignment}: expected field=value, as in --set epochs=3.")
-        try:
-            fields[field.strip()] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            raise InputError(f"--set {assignment}: the value cannot be read as YAML.") from None
+        fields[field.strip()] = parse_yaml(value, f"--set {assignment}")
     return fields
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from lenet_keras.recipe import InputError, nearest
+from lenet_keras.recipe import InputError, nearest, parse_yaml
 from lenet_study.executors import environment
 
 try:
@@ -125,13 +125,7 @@ def parse_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     Raises:
         InputError: a value that is no YAML.
     """
-    parameters = {}
-    for name, value in pairs:
-        try:
-            parameters[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):  # the latter of a date that the calendar lacks
-            raise InputError(f"-p {name} {value}: the value cannot be read as YAML.") from None
-    return parameters
+    return {name: parse_yaml(value, f"-p {name} {value}") for name, value in pairs}
 
 
 def declared(notebook: Path) -> dict[str, Any]:

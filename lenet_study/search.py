@@ -104,7 +104,10 @@ class Search(_Frozen):
             known["stages"] = list(Stage.model_fields)
             faults = describe_faults(error, known, "entry")
             raise InputError(f"{path}: this is not a valid search.\n{faults}") from None
-        search.candidates()  # so that a fault in a recipe is told before anything is trained
+        try:  # so that a fault in a recipe is told before anything is trained
+            search.candidates()
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         return search
 
     def candidates(self) -> list[Recipe]:

@@ -281,7 +281,7 @@ def test_evaluate_refuses_what_train_did_not_write(
             "{train} --out new --tensorboard notes.txt/a",
             "notes.txt/a: is a file, or lies below one",
         ),
-        ("{train} --set epochs=2024-13-45", "epochs=2024-13-45: the value cannot be read"),
+        ("{train} --set epochs=2024-13-45", "epochs: found '2024-13-45'; allowed: a valid integer"),
         ("{evaluate} missing", "missing: holds no run.json. Name a folder that train.py wrote"),
         ("{evaluate} taken", "run.json: is no record: it is not JSON"),
         ("{lenet} trian", "No such command 'trian'"),
