@@ -1,12 +1,13 @@
 """LeNet-5 on CIFAR-10: what each modern technique adds, with evidence."""
 
 import contextlib
+import importlib.util
 import os
 
 # TensorFlow reads these when it is first imported. Its start-up lines are no news to a reader, and
 # nbval would see them as differences; a person's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
 # TensorFlow has oneDNN on most systems, but turns it on by itself only for the newest processors;
 # on others it halves the time.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -27,6 +28,24 @@ def available_threads() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_environment() -> None:
+    """Whether this process can compute as its environment variables say.
+
+    Raises:
+        InputError: LENET_THREADS or KERAS_BACKEND names what there is not.
+    """
+    from lenet_keras.recipe import InputError
+
+    available_threads()
+    engine = os.environ["KERAS_BACKEND"]
+    if engine not in ("tensorflow", "jax"):
+        raise InputError(f"KERAS_BACKEND: found {engine!r}; allowed: tensorflow or jax.")
+    if importlib.util.find_spec(engine) is None:
+        raise InputError(
+            f"KERAS_BACKEND: the package {engine} is not installed: pip install {engine}."
+        )
 
 
 def __getattr__(name: str) -> int:

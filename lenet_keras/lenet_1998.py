@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_keras.backend import keras, ops
+from lenet_keras.backend import keras, layers, ops
 
 # Table I: which maps of S2 each map of C3 sees. Six contiguous triples, six contiguous quadruples,
 # three quadruples with gaps, and one map that sees all.
@@ -65,6 +65,15 @@ class TrainablePooling2D(keras.Layer):
         """(batch, height, width, maps) to (batch, height / 2, width / 2, maps)."""
         return 4.0 * self.coefficient * ops.average_pool(x, 2, 2) + self.bias
 
+    def in_plain_keras(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """The same as `call`, by layers that Keras has."""
+        scale = layers.DepthwiseConv2D(1, name=self.name, dtype=self.dtype_policy)
+        x = layers.AveragePooling2D(2, name=f"{self.name}_average", dtype=self.dtype_policy)(x)
+        x = scale(x)
+        kernel = 4.0 * np.asarray(self.coefficient)
+        scale.set_weights([kernel[None, None, :, None], np.asarray(self.bias)])
+        return x
+
 
 @keras.saving.register_keras_serializable(package="lenet_keras")
 class ConnectedConv2D(keras.Layer):
@@ -104,7 +113,16 @@ class ConnectedConv2D(keras.Layer):
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """(batch, height, width, 6) to (batch, height - 4, width - 4, 16)."""
-        return ops.conv(x, ops.tensordot(self.kernel, self.placement, axes=1)) + self.bias
+        placement = ops.cast(self.placement, self.compute_dtype)
+        return ops.conv(x, ops.tensordot(self.kernel, placement, axes=1)) + self.bias
+
+    def in_plain_keras(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """The same as `call`, by a layer that Keras has: where no map is seen stand zeros."""
+        convolution = layers.Conv2D(len(CONNECTIONS), 5, name=self.name, dtype=self.dtype_policy)
+        x = convolution(x)
+        kernel = np.tensordot(np.asarray(self.kernel), self.placement, axes=1)
+        convolution.set_weights([kernel, np.asarray(self.bias)])
+        return x
 
     def get_config(self) -> dict:
         """What a saved model needs."""

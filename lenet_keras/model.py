@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lenet_keras.backend import keras, layers
+from lenet_keras.data import Dataset
 from lenet_keras.lenet_1998 import (
     CONNECTIONS,
     ConnectedConv2D,
@@ -21,6 +22,7 @@ from lenet_keras.lenet_1998 import (
 from lenet_keras.recipe import Recipe
 
 IMAGE_SHAPE = (32, 32, 3)
+PIXELS = "pixels"  # the input of what `for_pixels` gives
 CLASSES = 10
 KERNEL_LAYERS = ("C1", "C3", "C5", "F6", "output")  # the layers that hold a kernel, input first
 
@@ -147,6 +149,36 @@ def _draws_of_table_1(name: str, seed: int) -> list[keras.initializers.Initializ
     return [
         kernel_initializer(name, 5 * 5 * len(maps), seed + i) for i, maps in enumerate(CONNECTIONS)
     ]
+
+
+def for_pixels(network: keras.Model, data: Dataset) -> keras.Model:
+    """A trained `lenet5` as a model to give away: it takes images as they are, and plain Keras
+    loads it without this package.
+
+    Args:
+        network: for normalised images. Its layers and weights are shared, but for those of 1998,
+            in whose place stand layers and operations of Keras with the same numbers.
+        data: what it was trained on, which says how to normalise.
+
+    Returns:
+        A model from images (batch, 32, 32, channels), uint8 or float32, 0 to 255, to float32 logits
+        (batch, classes).
+    """
+    pixels = keras.Input(network.input_shape[1:], name=PIXELS)
+    # The operations of `pipeline.normalisation` in their order, so that no score changes.
+    scale = (1.0 / data.deviation).tolist()
+    x = layers.Rescaling(1.0, (-data.mean).tolist(), name="minus_mean", dtype="float32")(pixels)
+    x = layers.Rescaling(scale, name="over_deviation", dtype="float32")(x)
+    for layer in network.layers[1:]:
+        if isinstance(layer, TrainablePooling2D | ConnectedConv2D):
+            x = layer.in_plain_keras(x)
+        elif isinstance(layer, EuclideanRBF):
+            x = layer.call(x)
+        elif getattr(layer, "activation", None) is scaled_tanh:
+            x = scaled_tanh(x)
+        else:
+            x = layer(x)
+    return keras.Model(pixels, x, name=network.name)
 
 
 def kernels(model: keras.Model) -> dict[str, np.ndarray]:

@@ -116,7 +116,12 @@ def callbacks(
     """What the recipe needs around `watch`, in the order in which Keras calls them."""
     found: list[keras.callbacks.Callback] = [watch]
     if recipe.ema_momentum:  # first, so that the average is what is validated
-        found.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        # Weights and average share their arrays after the last swap, and JAX frees those of the
+        # weights while it validates: the weights need copies.
+        copied = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: watch.model.set_weights(watch.model.get_weights())
+        )
+        found = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True), copied, watch]
     if patience := recipe.early_stopping:
         settings = {"patience": patience, "restore_best_weights": True}
         found.append(keras.callbacks.EarlyStopping("val_loss", **settings))

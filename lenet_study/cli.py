@@ -7,13 +7,14 @@ for the same reason the commands import the rooms below them only where they nee
 import importlib.util
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import click
 
-from lenet_keras import available_threads
+from lenet_keras import check_environment
 from lenet_keras.recipe import DatasetName, InputError, Recipe, nearest, read_recipe, read_yaml
 from lenet_study import run_folder
 from lenet_study.files import whole_file
@@ -64,7 +65,9 @@ class _Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            available_threads()  # refuses what LENET_THREADS cannot mean
+            check_environment()
+            if self.name not in ("notebooks", "everything"):  # whose kernels would inherit it
+                os.environ["MPLBACKEND"] = "Agg"  # Keras imports matplotlib, which may refuse it
             return super().invoke(ctx)
         except InputError as error:
             raise _Refused(str(error)) from None
@@ -203,7 +206,7 @@ def train(
     network = model.lenet5(recipe, seed)
     run = fit(recipe, seed, data, model=network, verbose=0 if quiet else 1, tensorboard=tensorboard)
     try:
-        run_folder.write(run, network, out, overwrite)
+        missing = run_folder.write(run, model.for_pixels(network, data), out, overwrite)
     except (InputError, OSError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         raise _Failed(
@@ -215,8 +218,11 @@ def train(
     assert run.test is not None  # only tuning runs have no test score
     _echo_row("Test accuracy", in_percent(run.test.accuracy))
     _echo_row("Validation accuracy", in_percent(run.validation.accuracy))
-    for name, file in (("Model", MODEL), ("Record", RECORD), ("Curves", CURVES)):
-        _echo_row(name, out / file)
+    _echo_row("Model", out / MODEL)
+    _echo_row("Record", out / RECORD)
+    if missing:
+        raise _Failed(f"{out / CURVES}: could not be drawn ({missing}). All else is there.")
+    _echo_row("Curves", out / CURVES)
 
 
 @_command("evaluate", stopped=f"The run is as it was. {AGAIN}")
@@ -224,11 +230,14 @@ def evaluate(
     run_dir: File,
     as_json: Annotated[bool, _option("--json", "Print JSON, for machines.", is_flag=True)] = False,
     data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, _folder("--out", "Folder of the confusion matrix; by default RUN_DIR.")
+    ] = None,
 ) -> None:
     """Score the model in RUN_DIR on the test set again and compare with its record.
 
     Prints accuracy, loss, calibration error and a table of the classes, and draws the confusion
-    matrix into RUN_DIR. Ends with exit code 1 if accuracy or loss are not as recorded.
+    matrix. Ends with exit code 1 if accuracy or loss are not as recorded, or it cannot be drawn.
     """
     run = run_folder.read(run_dir)
 
@@ -244,11 +253,11 @@ def evaluate(
             "its scores cannot be compared. Train it again with this version."
         )
     network = run_folder.read_model(run_dir, len(data.class_names))
-    logits = evaluation.predict(network, data.test, data)
+    logits = evaluation.by_batches(network.predict_on_batch, data.test)
     scores = evaluation.score(logits, data.test.labels)
     matrix = evaluation.confusion(logits, data.test.labels, len(data.class_names))
     classes = report.classes(matrix, data.class_names)
-    figure = run_folder.draw_confusion(matrix, run, run_dir)
+    figure, missing = run_folder.draw_confusion(matrix, run, out or run_dir)
     differences = run_folder.differences(scores, run.test)
     if as_json:
         answer = {
@@ -260,7 +269,7 @@ def evaluate(
             "as_recorded": not differences,
             "classes": classes.to_dict(orient="index"),
             "confusion_matrix": matrix,
-            "figure": str(figure),
+            "figure": None if missing else str(figure),
         }
         click.echo(json.dumps(answer, indent=2))
     else:
@@ -272,9 +281,12 @@ def evaluate(
             click.echo("Accuracy and loss are as recorded.")
         shares = classes[["accuracy", "precision"]].map(in_percent)
         click.echo(f"\n{classes.assign(**shares).to_string()}\n")
-        _echo_row("Confusion matrix", figure)
+        if not missing:
+            _echo_row("Confusion matrix", figure)
     if differences:
         raise _Failed(f"{run_dir}: not as recorded: {'; '.join(differences)}.")
+    if missing:
+        raise _Failed(f"{figure}: could not be drawn ({missing}). --out names another folder.")
 
 
 @_command("study", stopped=GOES_ON)
@@ -608,12 +620,10 @@ def _data(asked: str, data_dir: Path | None, quiet: bool) -> "data.Dataset":
 
 def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
     """Write the summary's figures, and the README's results where one is given."""
-    import matplotlib
-
     from lenet_study import readme as results
     from lenet_study import summary
 
-    matplotlib.use("Agg")  # a window is of no use here, and there may be no screen
+    run_folder.without_screen()
     for path in summary.write_figures(overview, figures):
         _echo_row("Figure", path)
     if readme:

@@ -4,8 +4,9 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lenet_keras.recipe import InputError
 from lenet_study.files import whole_file, whole_folder
@@ -49,19 +50,27 @@ def check_free(folder: Path, overwrite: bool) -> None:
         )
 
 
-def write(run: "Run", network: "keras.Model", folder: Path, overwrite: bool) -> None:
-    """Write a run, its network and its curves, all of it or nothing.
+def write(run: "Run", model: "keras.Model", folder: Path, overwrite: bool) -> str | None:
+    """Write a run and its model, both or nothing, and its curves if they can be drawn.
+
+    Args:
+        run: what was trained.
+        model: see `lenet_keras.model.for_pixels`.
+        folder: the run's.
+        overwrite: whether a run that is there may be replaced.
+
+    Returns:
+        Why there are no curves, if there are none.
 
     Raises:
         OSError, InputError: the folder cannot be written.
     """
-    from lenet_study import network_plots, records
+    from lenet_study import records
 
     with whole_folder(folder, overwrite) as new:
-        network.save(new / MODEL)
+        model.save(new / MODEL)
         records.write(run, new / RECORD)
-        _use_style_without_screen()
-        _save(network_plots.history(run)[0], new / CURVES)
+        return _drawn(lambda plots: plots.history(run)[0], new / CURVES)
 
 
 def read(folder: Path) -> "Run":
@@ -82,39 +91,44 @@ def read(folder: Path) -> "Run":
 
 
 def read_model(folder: Path, classes: int) -> "keras.Model":
-    """The Keras model of a folder, from 32×32×3 images to logits.
+    """The Keras model of a folder, from 32×32×3 images as they are to logits.
 
     Raises:
         InputError: Keras cannot read the file, or it holds another kind of model.
     """
-    import lenet_keras.model  # registers the layers and functions that a model may hold
     from lenet_keras.backend import keras
+    from lenet_keras.model import IMAGE_SHAPE, PIXELS
 
     path = folder / MODEL
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # what Keras raises on a foreign file depends on the file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: is no model that Keras can read ({reason}).") from None
-    expected = (None, *lenet_keras.model.IMAGE_SHAPE), (None, classes)
+        raise InputError(f"{path}: is no model that Keras can read ({_reason(error)}).") from None
+    expected = (None, *IMAGE_SHAPE), (None, classes)
     if (model.input_shape, model.output_shape) != expected:
         raise InputError(
             f"{path}: holds a model from {model.input_shape} to {model.output_shape}; expected "
             f"{expected[0]} to {expected[1]}."
         )
+    if model.inputs[0].name != PIXELS:
+        raise InputError(
+            f"{path}: was written by an earlier version, whose models do not normalise images "
+            "themselves. Train it again, or evaluate it with that version."
+        )
     return model
 
 
-def draw_confusion(matrix: tuple[tuple[int, ...], ...], run: "Run", folder: Path) -> Path:
-    """Draw the confusion matrix into a folder; gives the file."""
-    from lenet_study import network_plots
+def draw_confusion(
+    matrix: tuple[tuple[int, ...], ...], run: "Run", folder: Path
+) -> tuple[Path, str | None]:
+    """Draw the confusion matrix into a folder; gives the file, and why there is none if so."""
 
-    _use_style_without_screen()
-    axes = network_plots.confusion_matrix(matrix, run.class_names)
-    axes.set_title(f"{run.recipe.dataset}, test images, seed {run.seed}")
-    with whole_file(folder / CONFUSION) as temporary:
-        _save(axes, temporary)
-    return folder / CONFUSION
+    def draw(plots: Any) -> "Axes":
+        axes = plots.confusion_matrix(matrix, run.class_names)
+        axes.set_title(f"{run.recipe.dataset}, test images, seed {run.seed}")
+        return axes
+
+    return folder / CONFUSION, _drawn(draw, folder / CONFUSION)
 
 
 def differences(scores: "Scores", recorded: "Scores | None") -> list[str]:
@@ -140,18 +154,37 @@ def in_digits(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.6f}"
 
 
-def _use_style_without_screen() -> None:
-    """The house style of figures; a window is of no use here, and there may be no screen."""
+def without_screen() -> None:
+    """Draw into files, as matplotlib is by default: a window is of no use here, and what a person
+    set for figures of their own may need programs that are not there, as LaTeX."""
+    os.environ["MPLBACKEND"] = "Agg"
     import matplotlib
 
-    from lenet_study import style
-
     matplotlib.use("Agg")
-    style.use_style()
+    matplotlib.rcdefaults()
 
 
-def _save(axes: "Axes", path: Path) -> None:
-    """Write the figure that axes are part of as a PNG without a date or a version."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.savefig(path, metadata={"Software": None})
+def _drawn(draw: Callable[[Any], "Axes"], path: Path) -> str | None:
+    """Write the figure that `draw` makes with `network_plots` as a PNG without a date or a version.
+
+    Returns:
+        Why that failed, if it did: a picture is never worth the work that it shows.
+    """
+    try:
+        without_screen()
+        from lenet_study import network_plots, style
+
+        style.use_style()
+        figure = draw(network_plots).get_figure(root=True)
+        assert figure is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, metadata={"Software": None})
+    except Exception as error:  # of a broken installation or a full disk as well
+        return _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -53,7 +53,7 @@ class Range(_Frozen):
 class Stage(_Frozen):
     """How many recipes are trained, for how long, and with which seeds."""
 
-    recipes: Count
+    recipes: Annotated[Count, Field(le=1000)]  # a search draws 100 times as often at most
     epochs: Count
     seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1)]
 
