@@ -9,6 +9,9 @@ import io
 import os
 import pickle
 import tarfile
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +21,11 @@ from typing import Any, get_args
 import numpy as np
 
 from lenet_keras.download import PublishedFile, UnavailableError, download, keras_datasets, verified
-from lenet_keras.recipe import DatasetName, InputError, nearest
+from lenet_keras.recipe import DatasetName, InputError, expanded, nearest
 
 SPLIT_SEED = 1998  # of the validation split; another value is another study
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
-# Below the Keras cache: where `download`, Keras 3 and Keras 2 leave the folder or the archive.
-CACHED = ("", f"{FOLDER}-target", f"{FOLDER}-target_archive", f"{FOLDER}.tar.gz")
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ def load_cifar10(
 
     Looks, in this order, in `data_dir` or else the folder that the environment variable LENET_DATA
     names, then in the Keras cache (KERAS_HOME, or `~/.keras`), and last downloads the archive into
-    that cache. The first two may hold the folder `cifar-10-batches-py` or the archive
-    `cifar-10-python.tar.gz`; `data_dir` may also be that folder or that archive itself.
+    that cache. The first two may hold the files, up to two folders deep, or an archive of them,
+    packed by tar or zip, with "cifar" in its name; `data_dir` may also be an archive itself.
 
     Args:
         data_dir: the folder to look in first.
@@ -190,21 +191,20 @@ def load_cifar10(
     """
     tried = []
     if given := data_dir or os.getenv("LENET_DATA"):
-        folder = Path(given).expanduser()
+        folder = expanded(given)
         # What a person named is used or refused; a silent download would hide the damage.
-        if place := _find_cifar10(folder, source):
-            return _read_cifar10(place, source)
+        if place := next(_places(folder, source), None):
+            return _read_cifar(place, source)
         absence = "holds no CIFAR-10" if folder.is_dir() else "no such folder"
         tried.append(f"{'data_dir' if data_dir else 'LENET_DATA'} {folder}: {absence}")
     cache = keras_datasets()
-    for name in CACHED:
-        if place := _find_cifar10(cache / name, source):
-            try:
-                return _read_cifar10(place, source)
-            except InputError as error:
-                tried.append(str(error))
+    for place in _places(cache, source):
+        try:
+            return _read_cifar(place, source)
+        except InputError as error:
+            tried.append(str(error))
     try:
-        return _read_cifar10(download(source.archive, progress=progress), source)
+        return _read_cifar(download(source.archive, progress=progress), source)
     except UnavailableError as error:
         lines = "".join(f"  {line}\n" for line in [*tried, *str(error).splitlines()])
         raise UnavailableError(
@@ -218,22 +218,29 @@ def load_cifar10(
         ) from None
 
 
-def _find_cifar10(folder: Path, source: Source) -> Path | None:
-    """The folder of batch files or the archive: `folder` itself or in it."""
+def _places(given: Path, source: Source) -> Iterator[Path]:
+    """Folders of batch files and archives that may be meant: `given` itself, or what lies in it, as
+    an unpacked archive's folder in a folder of its own."""
+    if given.is_file():
+        yield given
+        return
     try:
-        for place in (folder, folder / FOLDER, folder / ARCHIVE):
-            if place.is_file() or any((place / name).exists() for name in source.file_md5):
-                return place
+        for depth in ("", "*/", "*/*/"):
+            folders = {file.parent for name in source.file_md5 for file in given.glob(depth + name)}
+            yield from sorted(folders)
+        yield from filter(Path.exists, [given / source.archive.path])
+        for file in sorted(given.glob("*cifar*")):
+            if file.is_file() and file.suffix not in (".part", ".lock"):
+                yield file
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}).") from None
-    return None
 
 
-def _read_cifar10(place: Path, source: Source) -> Dataset:
-    """CIFAR-10 from a folder or an archive; `verified` says what it raises."""
+def _read_cifar(place: Path, source: Source) -> Dataset:
+    """CIFAR-10 from a folder or an archive; `_files` says what it raises."""
     batches = {
         name: _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-        for name, content in _verified_files(place, source)
+        for name, content in _files(place, source).items()
     }
     class_names = tuple(label.decode() for label in batches.pop("batches.meta")[b"label_names"])
 
@@ -248,18 +255,40 @@ def _read_cifar10(place: Path, source: Source) -> Dataset:
     return _hold_out("cifar10", training, test, source.validation_images, class_names)
 
 
-def _verified_files(place: Path, source: Source) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file in a folder or an archive, none before its sum matched."""
+def _files(place: Path, source: Source) -> dict[str, bytes]:
+    """Name and content of each file in a folder or an archive, once their sums matched: however
+    they were packed, these are the published files.
+
+    Raises:
+        InputError: one is missing, unreadable or not the published file.
+    """
     if place.is_dir():
+        return {name: verified(place / name, f"md5:{md5}") for name, md5 in source.file_md5.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            if zipfile.is_zipfile(place):
+                with zipfile.ZipFile(place) as zipped:
+                    zipped.extractall(folder, [m for m in zipped.namelist() if _is_in(m, source)])
+            else:
+                with tarfile.open(place) as tar:
+                    members = [m for m in tar if m.isfile() and _is_in(m.name, source)]
+                    tar.extractall(folder, members, filter="data")
+        except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+            raise InputError(f"{place}: cannot be unpacked ({error}).") from None
+        found = {file.name: file for file in Path(folder).rglob("*") if file.is_file()}
+        contents = {}
         for name, md5 in source.file_md5.items():
-            yield name, verified(place / name, f"md5:{md5}")
-        return
-    archive = io.BytesIO(verified(place, source.archive.known_hash))
-    with tarfile.open(fileobj=archive) as tar:
-        for member in tar:
-            name = Path(member.name).name
-            if name in source.file_md5 and (file := tar.extractfile(member)):
-                yield name, file.read()
+            if name not in found:
+                raise InputError(f"{place}: holds no {name}.")
+            try:
+                contents[name] = verified(found[name], f"md5:{md5}")
+            except InputError as error:
+                raise InputError(f"{place}: {error}") from None
+        return contents
+
+
+def _is_in(member: str, source: Source) -> bool:
+    return Path(member).name in source.file_md5
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -10,7 +10,7 @@ import requests
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm.auto import tqdm
 
-from lenet_keras.recipe import InputError
+from lenet_keras.recipe import InputError, expanded
 
 
 class UnavailableError(InputError):
@@ -30,9 +30,12 @@ class PublishedFile:
 def keras_datasets() -> Path:
     """The folder `datasets` of the Keras cache, found as Keras finds it."""
     if home := os.getenv("KERAS_HOME"):
-        return Path(home).expanduser() / "datasets"
-    base = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
-    return base / ".keras" / "datasets"
+        return expanded(home) / "datasets"
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and a user without an entry in /etc/passwd
+        home = Path("/tmp")
+    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras" / "datasets"
 
 
 def verified(file: Path, known_hash: str) -> bytes:

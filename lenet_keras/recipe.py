@@ -50,6 +50,18 @@ class InputError(ValueError):
     """
 
 
+def expanded(path: Path | str) -> Path:
+    """A path that a person wrote, with their home in place of `~`.
+
+    Raises:
+        InputError: nobody knows where that is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: there is no such home folder; write the path in full.") from None
+
+
 class Recipe(BaseModel):
     """One configuration of network, data and training; the defaults are the baseline.
 

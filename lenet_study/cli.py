@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 import click
 
 from lenet_keras import check_environment
-from lenet_keras.recipe import DatasetName, InputError, Recipe, nearest, read_recipe, read_yaml
+from lenet_keras.recipe import (
+    DatasetName,
+    InputError,
+    Recipe,
+    expanded,
+    nearest,
+    read_recipe,
+    read_yaml,
+)
 from lenet_study import run_folder
 from lenet_study.files import whole_file
 from lenet_study.run_folder import CURVES, MODEL, RECORD, in_digits, in_percent
@@ -84,6 +92,21 @@ class _Command(click.Command):
             ) from None
 
 
+class _Path(click.Path):
+    """A path as people type it: `~` is their home, also behind `=`, where shells leave it alone."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, without a `~`."""
+        try:
+            return super().convert(expanded(value), param, ctx)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+PATH = _Path(path_type=Path)
+EXISTING = _Path(exists=True, path_type=Path)  # a mistyped folder must start no download
+
+
 @click.group()
 def main() -> None:
     """What each modern technique adds to LeNet-5 on CIFAR-10, with evidence."""
@@ -125,7 +148,7 @@ def _several(flag: str, help: str, **settings: Any) -> Maker:
     return _option(flag, f"{help}; repeat it for several.", multiple=True, **settings)
 
 
-def _folder(flags: str, help: str, kind: Any = Path) -> Maker:
+def _folder(flags: str, help: str, kind: Any = PATH) -> Maker:
     return _option(flags, help, type=kind, metavar="DIR")
 
 
@@ -135,7 +158,6 @@ def _number(flag: str, low: int, help: str | None = None, high: int | None = Non
 
 DATASETS = click.Choice([*get_args(DatasetName), "auto"])
 AUTO = "auto: CIFAR-10 where it can be had, else the digits."
-EXISTING = click.Path(exists=True, path_type=Path)  # a mistyped folder must start no download
 LENET_DATA = "Where CIFAR-10 lies; else LENET_DATA says it."
 WHO = "Who trains: local, processes:N or dask://host:port."
 OUT = "Folder of the run; by default runs/<config>-<key of the recipe>-seed-<seed>."
@@ -147,7 +169,7 @@ Dataset = Annotated[
 ]
 Epochs = Annotated[int | None, _number("--epochs", 1, "Instead of the file's.")]
 Executor = Annotated[str, _option("--executor", WHO, metavar="WHO")]
-File = Annotated[Path, _argument(type=Path)]
+File = Annotated[Path, _argument(type=PATH)]
 OfStudy = Annotated[
     str | None, _option("--study", "Only this technique file's runs.", metavar="NAME")
 ]
@@ -156,7 +178,7 @@ Results = Annotated[Path, _folder("--results", "Folder of the records.")]
 Seeds = Annotated[int | None, _number("--seeds", 2, "Instead of the file's; 0 to N - 1.")]
 
 # What `train` alone is told.
-Config = Annotated[Path | None, _argument(type=Path, required=False)]
+Config = Annotated[Path | None, _argument(type=PATH, required=False)]
 Assignments = Annotated[
     tuple[str, ...], _several("--set", "Change a field of the recipe", metavar="FIELD=VALUE")
 ]
@@ -362,7 +384,7 @@ def list_records(
         Any, _option("--purpose", "Only these runs.", type=click.Choice(["final", "tuning"]))
     ] = None,
     csv_file: Annotated[
-        Path | None, _option("--csv", "Write all columns there.", type=Path, metavar="FILE")
+        Path | None, _option("--csv", "Write all columns there.", type=PATH, metavar="FILE")
     ] = None,
     results: Results = RESULTS,
 ) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -251,6 +252,35 @@ def test_every_place_and_form_gives_the_same_data(
         load_cifar10(source=source)
 
 
+@pytest.mark.parametrize("form", ["deeper", "tar", "tar.xz", "tgz", "zip", "another name"])
+def test_the_files_decide_however_they_are_packed(
+    form: str, tiny: TinyCifar10, tmp_path: Path
+) -> None:
+    given = tmp_path / "given"
+    folder = tiny.write_folder(given / "unpacked" if form == "deeper" else tmp_path / "source")
+    if form == "zip":
+        shutil.make_archive(str(given / "CIFAR"), "zip", folder.parent)
+        (given / "CIFAR.zip").rename(given / "my-cifar.zip")
+    elif form != "deeper":
+        given.mkdir()
+        kind = {"tar": "", "tar.xz": "xz", "tgz": "gz", "another name": "bz2"}[form]
+        name = "pictures" if form == "another name" else f"cifar.{form}"
+        with tarfile.open(given / name, f"w:{kind}") as tar:  # type: ignore[call-overload]
+            tar.add(folder, "renamed")
+        given = given / name if form == "another name" else given
+    data = load_cifar10(given, source=tiny.source())
+    assert data.fingerprint == load_cifar10(folder, source=tiny.source()).fingerprint
+
+
+def test_a_batch_that_was_packed_damaged_is_named(tiny: TinyCifar10, tmp_path: Path) -> None:
+    folder = tiny.write_folder(tmp_path / "source")
+    (folder / "data_batch_2").write_bytes(b"no batch")
+    with tarfile.open(tmp_path / ARCHIVE, "w") as tar:
+        tar.add(folder, FOLDER)
+    with pytest.raises(InputError, match=rf"{ARCHIVE}: .*data_batch_2: is not the published file"):
+        load_cifar10(tmp_path / ARCHIVE, source=tiny.source())
+
+
 def test_the_argument_comes_before_the_environment(
     tiny: TinyCifar10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,7 +299,7 @@ def test_what_was_given_damaged_is_named_and_nothing_is_downloaded(
 ) -> None:
     if damage == "an archive's end":
         file, kind = server.tiny.write_archive(tmp_path), "sha256"
-        content = server.content[:-1]
+        content = server.content[: len(server.content) // 2]
     else:
         file, kind = server.tiny.write_folder(tmp_path) / "data_batch_3", "md5"
         *whole, last = file.read_bytes()
@@ -279,6 +309,8 @@ def test_what_was_given_damaged_is_named_and_nothing_is_downloaded(
     if damage == "a batch is missing":
         file.unlink()
         parts = ["cannot be read"]
+    if damage == "an archive's end":
+        parts = ["cannot be unpacked"]
     with pytest.raises(InputError) as caught:
         load_cifar10(tmp_path, source=server.source("good"))
     for part in (str(file), *parts):

@@ -3,13 +3,59 @@
 Real processes, real files, real environment variables.
 """
 
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from examples import posix_only
 from mutated_yaml import answers
 
+from lenet_keras.data import load_digits
 from lenet_keras.recipe import InputError, Recipe, parse_yaml, read_recipe
+from lenet_study import records
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("--dataset", "digits", "--set", "learning_rate=0.3", "--epochs", "1", "--quiet")
+
+
+def call(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `python <arguments>` in `folder`, with some environment variables set otherwise."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={name: value for name, value in environment.items() if value != "unset"},
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def train(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return call(folder, str(ROOT / "train.py"), *QUICK, *options, **variables)
+
+
+def evaluate(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return call(folder, str(ROOT / "evaluate.py"), *options, **variables)
+
+
+@pytest.fixture
+def without_figures(tmp_path: Path) -> str:
+    """PYTHONPATH of a Python whose matplotlib cannot draw."""
+    package = tmp_path / "broken" / "seaborn"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('libpng is missing')")
+    package = package.with_name("cycler")
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('libpng is missing')")
+    return f"{package.parent}{os.pathsep}{ROOT}"
+
 
 # --- numbers that mean another thing -----------------------------------------------------------
 
@@ -56,3 +102,121 @@ def test_a_file_with_slips_is_read_or_refused_by_its_name(tmp_path: Path) -> Non
         assert not fault
         found[kind] += 1
     assert set(found) == {"accepted", "refused"}
+
+
+# --- a model that misleads ---------------------------------------------------------------------
+
+OF_1998 = ("activation=scaled_tanh", "pooling=trainable", "connections=table_1", "output=rbf")
+LOADED = """
+import sys, keras, numpy as np
+images = np.load("images.npy")
+model = keras.models.load_model("run/model.keras")
+np.save("uint8.npy", model.predict(images, verbose=0))
+np.save("float.npy", model.predict(images.astype("float32"), verbose=0))
+assert not [name for name in sys.modules if name.startswith("lenet")]
+"""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [("normalization=batch", "pooling=max", "dropout=0.2"), OF_1998],
+    ids=["today", "1998"],
+)
+def test_plain_keras_loads_a_model_that_takes_images_as_they_are(
+    fields: tuple[str, ...], tmp_path: Path
+) -> None:
+    settings = [part for field in fields for part in ("--set", field)]
+    answer = train(tmp_path, *settings, "--set", "learning_rate=0.01", "--out", "run")
+    assert answer.returncode == 0, answer.stderr
+    data = load_digits()
+    np.save(tmp_path / "images.npy", data.test.images)
+    answer = call(tmp_path, "-c", LOADED, PYTHONPATH="unset")
+    assert answer.returncode == 0, answer.stderr
+    run = records.read(tmp_path / "run" / "run.json")
+    for name in ("uint8", "float"):
+        predicted = np.load(tmp_path / f"{name}.npy").argmax(axis=1)
+        np.testing.assert_array_equal(predicted == data.test.labels, run.correct)
+    answer = evaluate(tmp_path, "run", "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["as_recorded"]
+
+
+# --- a picture that cannot be drawn ------------------------------------------------------------
+
+
+def test_a_person_s_matplotlib_changes_no_run(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    answer = train(
+        tmp_path, "--out", "run", MPLBACKEND="nonsense", MATPLOTLIBRC=str(tmp_path / "matplotlibrc")
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "run" / "curves.png").exists()
+
+
+def test_a_run_and_its_scores_outlive_their_pictures(tmp_path: Path, without_figures: str) -> None:
+    answer = train(tmp_path, "--out", "run", PYTHONPATH=without_figures)
+    assert answer.returncode == 1
+    assert "curves.png: could not be drawn (libpng is missing)" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"model.keras", "run.json"}
+
+    answer = evaluate(tmp_path, "run", PYTHONPATH=without_figures)
+    assert answer.returncode == 1
+    assert "Accuracy and loss are as recorded." in answer.stdout
+    assert "confusion.png: could not be drawn (libpng is missing)" in answer.stderr
+
+    answer = evaluate(tmp_path, "run", "--out", "pictures/new")
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "pictures" / "new" / "confusion.png").exists()
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"model.keras", "run.json"}
+
+
+# --- a setting that runs until it breaks -------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["torch", "TensorFlow", "numpy"])
+def test_an_engine_that_we_do_not_have_is_refused_at_once(engine: str, tmp_path: Path) -> None:
+    answer = train(tmp_path, "--out", "run", KERAS_BACKEND=engine)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == f"Error: KERAS_BACKEND: found '{engine}'; allowed: tensorflow or jax.\n"
+
+
+def test_an_average_of_weights_is_trained_under_jax(tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    answer = train(tmp_path, "--set", "ema_momentum=0.9", "--out", "run", KERAS_BACKEND="jax")
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_table_1_is_built_in_mixed_precision() -> None:
+    from lenet_keras.model import lenet5
+
+    recipe = Recipe(connections="table_1", pooling="trainable", dtype_policy="mixed_bfloat16")
+    assert lenet5(recipe).output_shape == (None, 10)
+
+
+# --- paths as people type them; no home, no name -----------------------------------------------
+
+
+def test_a_home_is_a_home_wherever_it_is_typed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    answer = train(tmp_path, "--out=~/run", "--data-dir=~/", HOME=str(home), USERPROFILE=str(home))
+    assert answer.returncode == 0, answer.stderr
+    assert (home / "run" / "run.json").exists()
+    assert not (tmp_path / "~").exists()
+
+
+@posix_only
+def test_nobody_s_home_is_refused(tmp_path: Path) -> None:
+    answer = train(tmp_path, "--out=~nobody-of-that-name/run")
+    assert answer.returncode == 2
+    assert "there is no such home folder; write the path in full" in answer.stderr
+
+
+@posix_only
+def test_a_user_without_home_and_name_has_keras_cache(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become a user without a name")
+    program = "import os; from lenet_keras.download import keras_datasets; os.setuid(54321)"
+    answer = call(tmp_path, "-c", f"{program}; print(keras_datasets())", HOME="unset")
+    assert answer.stdout == "/tmp/.keras/datasets\n", answer.stderr
