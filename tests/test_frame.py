@@ -141,6 +141,7 @@ FLOORS = [
     {"lenet_keras.training"},
     {
         "lenet_study.records",
+        "lenet_study.cluster",
         "lenet_study.executors",
         "lenet_study.files",
         "lenet_study.fused",
