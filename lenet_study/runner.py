@@ -24,7 +24,7 @@ from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.executors import Slots, open_executor
 from lenet_study.files import remedy
-from lenet_study.study import Planned, Study
+from lenet_study.study import MOST_ADDED, Planned, Study
 
 if TYPE_CHECKING:
     from lenet_keras.data import Dataset
@@ -113,15 +113,20 @@ def _train_in_order(
     line: "ProgressLine",
     train: "TrainMissing",
 ) -> None:
-    """The runs that tune, those of grids that grow by what they found, and the final ones."""
-    grids = study.grids(names, results_dir)
-    tuning = study.tuning_runs(names, grids)
-    train(tuning)
-    while (grown := study.grids(names, results_dir)) != grids:
-        added = [run for run in study.tuning_runs(names, grown) if run not in set(tuning)]
-        line.grow(len(added), len(added) * study.tuning.epochs)
-        tuning, grids = [*tuning, *added], grown
+    """The runs that tune, those of grids that grow by what they found, and the final ones.
+
+    All grids grow by one rate at a time, also after an interruption, so that the same runs train
+    side by side.
+    """
+    known = set(study.tuning_runs(names, study.grids(names, results_dir)))
+    tuning: dict[Planned, None] = {}
+    for most_added in range(MOST_ADDED + 1):
+        planned = study.tuning_runs(names, study.grids(names, results_dir, most_added))
+        added = [run for run in planned if run not in tuning]
+        new = len(set(added) - known)
+        line.grow(new, new * study.tuning.epochs)
         train(added)
+        tuning |= dict.fromkeys(added)
     train(study.final_runs(study.learning_rates(results_dir, names)))
 
 

@@ -251,7 +251,9 @@ class Study(_Frozen):
         tuning = self.tuning.model_copy(update={"epochs": min(epochs, self.tuning.epochs)})
         return resized.model_copy(update={"tuning": tuning})
 
-    def grid(self, variant: str, results_dir: Path | str | None = None) -> Grid:
+    def grid(
+        self, variant: str, results_dir: Path | str | None = None, most_added: int = MOST_ADDED
+    ) -> Grid:
         """The learning rates that a variant is tuned over, ascending.
 
         An interior grid grows while its best rate is at its edge. A variant that learns at none of
@@ -261,6 +263,7 @@ class Study(_Frozen):
             variant: its name.
             results_dir: folder of the records, which may say that an interior grid has to grow; as
                 the technique file gives it without.
+            most_added: by how many rates it may grow.
 
         Raises:
             InputError: a record that cannot be trusted.
@@ -269,7 +272,7 @@ class Study(_Frozen):
         grid = start = given[-1] if given else self.tuning.learning_rates
         if results_dir is None or not self.tuning.interior or len(start) == 1:
             return grid
-        while len(grid) < len(start) + MOST_ADDED:
+        while len(grid) < len(start) + most_added:
             accuracy = self._tuned(variant, grid, results_dir)
             if not accuracy or (not self.design and max(accuracy.values()) < LEARNED):
                 break
@@ -440,9 +443,14 @@ class Study(_Frozen):
         finals = len(names) + len(self.trained_twice(names))
         return len(self.tuning_runs(names, self.grids(names, results_dir))) + finals * self.seeds
 
-    def grids(self, variants: Iterable[str], results_dir: Path | str | None) -> dict[str, Grid]:
+    def grids(
+        self,
+        variants: Iterable[str],
+        results_dir: Path | str | None,
+        most_added: int = MOST_ADDED,
+    ) -> dict[str, Grid]:
         """The grid of each of the variants."""
-        return {variant: self.grid(variant, results_dir) for variant in variants}
+        return {variant: self.grid(variant, results_dir, most_added) for variant in variants}
 
     def trained_twice(self, variants: Iterable[str]) -> dict[str, str]:
         """What those of the variants that train twice are called the second time."""

@@ -444,6 +444,36 @@ def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> Non
 # Kills
 
 
+def test_an_interruption_changes_no_stack_of_grids_that_grow(tmp_path: Path) -> None:
+    variants = {"sgd": {}, **{f"momentum-{i}": {"momentum": i / 20} for i in range(1, 12)}}
+    tuning = {"learning_rates": [0.001, 0.01, 0.1], "epochs": 1, "seeds": [1000], "interior": True}
+    study = Study.from_yaml(study_file(tmp_path, variants=variants, tuning=tuning))
+
+    def contents(folder: Path) -> dict[str, bytes]:
+        paths = (folder / "results").rglob("seed-*.json")
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+    def interrupted(after: int) -> Path:
+        folder = tmp_path / str(after)
+        folder.mkdir()
+
+        def trainer(*arguments: Any) -> Any:
+            if len(calls(folder)) == after:
+                raise KeyboardInterrupt
+            return train_quickly(*arguments)
+
+        with pytest.raises(KeyboardInterrupt):
+            run_quickly(study, folder, trainer=trainer)
+        run_quickly(study, folder)
+        return folder
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert len(run_quickly(study, whole)) > len(variants) * (3 + 2)  # grids did grow
+    for after in range(1, len(calls(whole))):
+        assert contents(interrupted(after)) == contents(whole)
+
+
 @pytest.mark.parametrize("name", ["study", "search"])
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path, name: str) -> None:
     tally = torment(SUBJECTS[name], tmp_path, kills=30, seed=0)
