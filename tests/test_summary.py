@@ -1,5 +1,6 @@
 """The summary says what the records say, of what is completely recorded, and nothing else."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,20 @@ def test_a_complete_technique_is_tabled_with_its_numbers(project: Path) -> None:
     (line,) = (row for row in summary.table(overview).splitlines() if "| good |" in row)
     assert "55.2" in line
     assert "+5.0" in line
+
+
+def test_what_falls_when_all_tests_are_one_family_is_named(project: Path) -> None:
+    overview = read(project)
+    table = overview.table.assign(p=0.001, p_holm=0.004)
+    table.loc[table["variant"] == "good", "p"] = 0.02
+    two = dataclasses.replace(overview, table=table)
+    (sentence,) = (s for s in summary.conclusions(two) if "at once" in s)
+    assert "Over the 4 tests of all techniques at once it leaves every verdict" in sentence
+    table.loc[table["variant"] == "good", "p"] = 0.06
+    (sentence,) = (
+        s for s in summary.conclusions(dataclasses.replace(overview, table=table)) if "at once" in s
+    )
+    assert "undecided what one technique by itself decides for `good` (One)." in sentence
 
 
 def test_a_technique_without_one_of_its_runs_is_named_and_left_out(project: Path) -> None:
