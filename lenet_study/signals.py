@@ -25,6 +25,7 @@ from lenet_keras.recipe import InputError, Recipe
 from lenet_study.files import whole_file
 
 if TYPE_CHECKING:
+    from lenet_keras.backend import keras
     from lenet_keras.data import Dataset
 
 Values = dict[str, list[float | None]]
@@ -178,6 +179,31 @@ def trained_c1(
     path = Path(folder) / "signals" / "C1" / f"{name}-{recipe.key}.json"
     recorded = _read_or_record(path, recipe, seed, data_dir, values)
     return np.array(recorded["kernel"], dtype=float).reshape(5, 5, 3, 6)
+
+
+def share_off(network: "keras.Model", images: np.ndarray) -> dict[str, float]:
+    """How many units, in a convolution maps, are not above 0 for any of the images: under ReLU
+    they are dead, as no gradient of these images passes.
+
+    Args:
+        network: from `lenet5`.
+        images: float32 (images, height, width, channels), normalised.
+
+    Returns:
+        Shares by layer, C1, C3, C5 and F6.
+    """
+    from lenet_keras.backend import keras
+
+    activated = {
+        layer.name.partition("_")[0]: layer.output
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Activation)
+    }
+    values = keras.Model(network.inputs[0], activated)(images)
+    highest = {
+        name: np.asarray(v).reshape(-1, v.shape[-1]).max(axis=0) for name, v in values.items()
+    }
+    return {name: float(np.mean(units <= 0)) for name, units in highest.items()}
 
 
 def _rounded(values: Iterable[float], digits: int) -> list[float | None]:

@@ -1,22 +1,26 @@
-"""What a technique's notebook opens: its study, its runs, its colours, and how a figure is shown.
+"""What a technique's notebook opens: its study, card, runs, colours, and how a figure is shown.
 
 technique = open_technique("optimization", dataset, seeds, epochs, results_dir, figures_dir)
 technique.show(plots.learning_curves(technique.history()), "optimization-curves")
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from lenet_study import style
+from lenet_keras.recipe import Recipe
+from lenet_study import report, style
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
 CONFIGS = Path("../configs")  # as seen from the notebooks' folder
+ENOUGH_SEEDS = 5  # for a verdict; an interval over fewer spans more than what a technique changes
+OF_AN_AUGMENTATION = {"shift_pixels": "shift", "cutout_size": "cutout", "mixup_alpha": "mixup"}
+OF_ALL_RUNS = {"dataset", "epochs", "learning_rate"}  # fields that tell no two networks apart
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,106 @@ class Technique:
     def history(self, variants: Sequence[str] | None = None) -> pd.DataFrame:
         """The epoch table of the recorded runs of some variants, or of all."""
         return self.study.epoch_table(self.results_dir, variants=variants)
+
+    def card(self) -> str:
+        """What this notebook changes, holds and costs, as Markdown; nothing is trained for it."""
+        study = self.study
+        recipes = [study.recipe(variant, 1.0) for variant in study.variants]
+        held = {k: v for k, v in difference(recipes[0]).items() if k in _common(recipes)}
+        rows = {
+            "Compared with": f"`{study.baseline}`, which is {_as_difference(study)}",
+            "What varies": f"{len(recipes)} variants: {_varying(recipes)}",
+            "What is held": (
+                f"{_entries(held) + '; ' if held else ''}all else is as in 00. Data: "
+                f"{study.dataset.replace('cifar10', 'CIFAR-10')}; {study.epochs} epochs, "
+                f"{study.seeds} seeds, the same for all variants"
+            ),
+            "Learning rate": self._tuned(),
+            "What it costs": self._price(),
+        }
+        lines = [f"| **{name}** | {text} |" for name, text in rows.items()]
+        return "\n".join([*self._banner(), "| | |", "| --- | --- |", *lines])
+
+    def _tuned(self) -> str:
+        tuning, grids = self.study.tuning, [self.study.grid(name) for name in self.study.variants]
+        rates = [rate for grid in grids for rate in grid]
+        own = ", in grids of their own" if len(set(grids)) > 1 else ""
+        further = "; where the best ends its grid, the grid goes on" if tuning.interior else ""
+        return (
+            f"each variant has the best of {len(tuning.learning_rates)} rates, "
+            f"{_plain(min(rates))} to {_plain(max(rates))}{own}: by validation accuracy after "
+            f"{tuning.epochs} epochs, with seed "
+            f"{report.listed(tuning.seeds)}, which is not used again{further}"
+        )
+
+    def _banner(self) -> list[str]:
+        """A block of Markdown, ended by an empty line, where this is not the study of the file."""
+        if self.recorded:
+            return []
+        return [
+            "> **A rehearsal, not the study.** Its numbers are its own, and none of its figures is "
+            "kept."
+            + (f" {self._too_few()}" if self.study.seeds < ENOUGH_SEEDS else "")
+            + " Where the text gives a reason for a number, it speaks of the study's.\n"
+        ]
+
+    def _too_few(self) -> str:
+        return (
+            f"With {self.study.seeds} seeds there is no verdict: they say too little about how far "
+            f"seeds differ. It takes {ENOUGH_SEEDS}."
+        )
+
+    def verdicts(self, summary: pd.DataFrame) -> str:
+        """Which variants are better than the baseline and which worse, as Markdown; below
+        `ENOUGH_SEEDS` that there is no verdict.
+
+        Args:
+            summary: from `stats.summary`, of this study.
+        """
+        if self.study.seeds < ENOUGH_SEEDS:
+            return f"- {self._too_few()}"
+        return report.verdicts(summary, self.study.baseline)
+
+    def cost(
+        self, variants: int | None = None, epochs: int | None = None, tuned: bool = True
+    ) -> str:
+        """What training would take, by the recorded runs: "about 12 minutes".
+
+        Args:
+            variants: how many; None: all.
+            epochs: of a final run, and of one that tunes if those are longer; None: the study's.
+            tuned: whether learning rates are tuned too.
+        """
+        seconds = self._seconds()
+        if seconds.empty:
+            return "an unknown time (nothing of this size is recorded)"
+        study, count = self.study, len(self.study.variants) if variants is None else variants
+        longest = study.epochs if epochs is None else epochs
+        tuning = len(study.tuning.learning_rates) * len(study.tuning.seeds) if tuned else 0
+        of_one = tuning * min(longest, study.tuning.epochs) + study.seeds * longest
+        return f"about {_duration(count * of_one * float(seconds.mean()))}"
+
+    def _seconds(self) -> "pd.Series[float]":
+        """Median seconds a model and epoch took, by variant, in this study's records or, where
+        there are none, in those of the technique file on the same data."""
+        for study in (self.study, self.file):
+            runs = study.table(self.results_dir) if study.dataset == self.study.dataset else None
+            if runs is not None and len(runs):
+                final = runs[runs["purpose"] == "final"]
+                return final.groupby("variant", observed=True)["seconds"].median().dropna()
+        return pd.Series(dtype=float)
+
+    def _price(self) -> str:
+        seconds = self._seconds()
+        runs = self.study.planned_runs(results_dir=self.results_dir)
+        if seconds.empty:
+            return f"{runs} runs take {self.cost()}"
+        fastest, slowest = f"{seconds.min():.1f}", f"{seconds.max():.1f}"
+        span = fastest if fastest == slowest else f"{fastest} to {slowest}"
+        return (
+            f"{span} seconds a model and epoch, as recorded; all {runs} runs take {self.cost()}. "
+            "What is recorded is read in seconds"
+        )
 
     def show(
         self,
@@ -122,3 +226,69 @@ def open_technique(
     file = Study.from_yaml(CONFIGS / f"{name}.yaml")
     study = file.resized(seeds, epochs, dataset)
     return Technique(file, study, results_dir, figures_dir, executor)
+
+
+def difference(recipe: Recipe) -> dict[str, object]:
+    """The fields in which a network and its training differ from those of notebook 00."""
+    changes = {name: getattr(recipe, name) for name in recipe.changes()}
+    return {name: value for name, value in changes.items() if name not in OF_ALL_RUNS}
+
+
+def bases(studies: Iterable[Study]) -> str:
+    """What each technique is compared with, as a table in Markdown."""
+    lines = [
+        f"| {study.title} | `{study.baseline}` | {_as_difference(study)} |" for study in studies
+    ]
+    return "\n".join(["| technique | baseline | which is |", "| --- | --- | --- |", *lines])
+
+
+def _as_difference(study: Study) -> str:
+    changes = difference(study.recipe(study.baseline, 1.0))
+    network = "the network of [00](00_baseline.ipynb)"
+    return f"{network} with {_entries(changes)}" if changes else f"{network} itself"
+
+
+def _common(recipes: Sequence[Recipe]) -> set[str]:
+    """The fields that are the same in all recipes."""
+    first = recipes[0]
+    return {
+        name
+        for name in Recipe.model_fields
+        if all(getattr(recipe, name) == getattr(first, name) for recipe in recipes)
+    }
+
+
+def _varying(recipes: Sequence[Recipe]) -> str:
+    """The fields that differ, each with its values in the order of the recipes."""
+    names = [name for name in Recipe.model_fields if name not in _common(recipes)]
+    values = {
+        name: dict.fromkeys(
+            _plain(getattr(recipe, name))
+            for recipe in recipes
+            if OF_AN_AUGMENTATION.get(name) in (None, *recipe.augmentation)
+        )
+        for name in names
+    }
+    return "; ".join(f"`{name}` ({', '.join(found)})" for name, found in values.items())
+
+
+def _entries(fields: Mapping[str, object]) -> str:
+    """Fields and values as a technique file has them."""
+    return report.listed(f"`{name}: {_plain(value)}`" for name, value in fields.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return " + ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.10f}".rstrip("0").rstrip(".")
+    return str(value).lower()
+
+
+def _duration(seconds: float) -> str:
+    """As one says it: the unit that leaves a small number."""
+    if seconds < 90:
+        return f"{max(10, 10 * round(seconds / 10))} seconds"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -11,7 +11,7 @@ from lenet_keras.model import lenet5
 from lenet_keras.pipeline import normalisation, training_batches
 from lenet_keras.recipe import InputError, Recipe
 from lenet_study import records
-from lenet_study.signals import LAYERS, measure, step_0, trained_c1
+from lenet_study.signals import LAYERS, measure, share_off, step_0, trained_c1
 
 DIGITS = Recipe(dataset="digits", epochs=1)
 
@@ -112,3 +112,15 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "signals").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="cannot be written"):
         step_0({"tanh": DIGITS}, tmp_path)
+
+
+def test_units_that_no_image_turns_on_are_counted() -> None:
+    model = lenet5(Recipe(activation="relu", kernel_initializer="he_normal"), 0)
+    kernel, bias = model.get_layer("F6").get_weights()
+    bias[:21], bias[21:] = -1e6, 1e6  # of 84
+    model.get_layer("F6").set_weights([kernel, bias])
+    images = np.random.default_rng(0).normal(size=(64, 32, 32, 3)).astype("float32")
+    shares = share_off(model, images)
+    assert list(shares) == ["C1", "C3", "C5", "F6"]
+    assert shares["C1"] == shares["C3"] == 0
+    assert shares["F6"] == 0.25

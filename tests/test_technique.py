@@ -7,8 +7,10 @@ import yaml
 from examples import train_quickly
 from matplotlib import pyplot as plt
 
-from lenet_study import runner
-from lenet_study.technique import Technique, open_technique
+from lenet_keras.recipe import Recipe
+from lenet_study import runner, stats
+from lenet_study.study import Study
+from lenet_study.technique import Technique, bases, difference, open_technique
 
 CONTENT = {
     "title": "Momentum",
@@ -70,3 +72,45 @@ def test_what_is_missing_is_trained(
     assert set(technique.history()["variant"]) == {"plain"}
     assert len(technique.runs()) == 2 * (2 + 2)
     assert list(technique.colours) == ["plain", "momentum"]
+
+
+def test_the_card_says_what_is_compared_and_what_it_costs(
+    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = opened().card()
+    assert "`plain`, which is the network of [00](00_baseline.ipynb) itself" in card
+    assert "2 variants: `momentum` (0, 0.9)" in card
+    assert "2 rates, 0.01 to 0.1: by validation accuracy after 2 epochs, with seed 1000" in card
+    assert "10 runs take an unknown time" in card
+    assert "rehearsal" not in card
+    assert not (tmp_path / "results").exists(), "a card trained"
+    assert opened(seeds=2).card().startswith("> **A rehearsal, not the study.**")
+
+    monkeypatch.setattr(
+        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
+    )
+    technique = opened(seeds=2)
+    technique.runs()
+    # A made-up run's epochs take 0, 1, 2, 3 seconds: the median is 1.5.
+    assert "1.5 seconds a model and epoch" in technique.card()
+    assert "all 8 runs take about 40 seconds" in technique.card()  # 2 x (2 x 2 + 2 x 4) epochs
+    assert technique.cost(variants=100) == "about 30 minutes"
+    assert technique.cost(variants=1000, epochs=2, tuned=False) == "about 1.7 hours"
+
+
+def test_few_seeds_give_no_verdict(opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
+    )
+    for seeds, verdict in ((3, "no verdict"), (5, "Not told apart")):
+        technique = opened(seeds=seeds)
+        summary = stats.summary(technique.runs(), technique.history(), "plain", [0.5])
+        assert verdict in technique.verdicts(summary)
+
+
+def test_the_bases_are_differences_from_the_baseline() -> None:
+    configs = Path(__file__).parent.parent / "configs"
+    first, second = (Study.from_yaml(configs / f"{n}.yaml") for n in ("initialization", "schedule"))
+    assert difference(first.recipe(first.baseline, 0.3)) == difference(Recipe()) == {}
+    assert "| the network of [00](00_baseline.ipynb) itself |" in bases([first])
+    assert "with `activation: relu`, `pooling: max`," in bases([second])
