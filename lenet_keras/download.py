@@ -29,8 +29,8 @@ class PublishedFile:
 
 def keras_datasets() -> Path:
     """The folder `datasets` of the Keras cache, found as Keras finds it."""
-    if home := os.getenv("KERAS_HOME"):
-        return expanded(home) / "datasets"
+    if named := os.getenv("KERAS_HOME"):
+        return expanded(named) / "datasets"
     try:
         home = Path.home()
     except RuntimeError:  # no HOME, and a user without an entry in /etc/passwd

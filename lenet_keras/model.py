@@ -175,7 +175,7 @@ def for_pixels(network: keras.Model, data: Dataset) -> keras.Model:
         elif isinstance(layer, EuclideanRBF):
             x = layer.call(x)
         elif getattr(layer, "activation", None) is scaled_tanh:
-            x = scaled_tanh(x)
+            x = layer.activation(x)  # its operations in place of the function
         else:
             x = layer(x)
     return keras.Model(pixels, x, name=network.name)

@@ -8,7 +8,7 @@ import reprlib
 import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -266,7 +266,7 @@ class _Loader(yaml.SafeLoader):
     given twice the last one is kept without a word.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict] = {}  # filled below
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - as PyYAML declares it; filled below
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -295,7 +295,7 @@ class _Loader(yaml.SafeLoader):
         return {key.value: self.construct_object(value, deep) for key, value in node.value}
 
 
-def _at(place: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+def _at(place: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
 
 
@@ -304,7 +304,7 @@ for _kind, _pattern in {
     "null": "|~|null|Null|NULL",
     "bool": "true|True|TRUE|false|False|FALSE",
     "int": "[-+]?[0-9]+",
-    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
 }.items():
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})\\Z"), None

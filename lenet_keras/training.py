@@ -233,7 +233,7 @@ def make_run(
     matrix = correct = None
     if "test" in logits:
         right = logits["test"].argmax(axis=1) == data.test.labels
-        correct = base64.b64encode(np.packbits(right)).decode()
+        correct = base64.b64encode(np.packbits(right).tobytes()).decode()
         truth |= dict.fromkeys(("test", "test_mirrored"), data.test.labels)
         matrix = confusion(logits["test"], data.test.labels, len(data.class_names))
     scores = {name: score(values, truth[name]) for name, values in logits.items()}

@@ -71,7 +71,7 @@ def without_figures(tmp_path: Path) -> str:
         ("1_000", "1_000"),
         ("no", "no"),
         ("2024-01-01", "2024-01-01"),
-        (".inf", ".inf"),
+        (".inf", float("inf")),
         ("{on: 1, 010: 2, null: 3}", {"on": 1, "010": 2, "null": 3}),
     ],
 )
