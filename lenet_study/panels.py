@@ -244,16 +244,16 @@ def against(
 
 def label_outside(panels: np.ndarray, x: str, y: str) -> None:
     """Name the axes of panels once: `x` below the lowest of a column, `y` beside the first."""
-    places = {axes: axes.get_subplotspec() for axes in whole_figure(panels).axes}
-    lowest = {place.colspan.start: axes for axes, place in places.items() if place}
-    first = min(places[panel].colspan.start for panel in panels)
+    found = {axes: axes.get_subplotspec() for axes in whole_figure(panels).axes}
+    columns = {axes: place.colspan.start for axes, place in found.items() if place}
+    lowest = {column: axes for axes, column in columns.items()}  # rows come from the top
+    first = min(columns[panel] for panel in panels)
+    lines = y.replace(" ", "\n", 1) if len(panels) > 1 else y
     for panel in panels:
-        place = places[panel]
-        below = lowest[place.colspan.start] is panel
+        below = lowest[columns[panel]] is panel
         panel.set_xlabel(x if below else "")
         panel.tick_params(labelbottom=below)
-        lines = y.replace(" ", "\n", 1) if len(panels) > 1 else y
-        panel.set_ylabel(lines if place.colspan.start == first else "")
+        panel.set_ylabel(lines if columns[panel] == first else "")
 
 
 def epoch_axis(axes: Axes, last: int) -> None:

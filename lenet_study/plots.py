@@ -21,7 +21,6 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from lenet_keras.recipe import InputError, nearest
 from lenet_study import panels as shared
@@ -82,7 +81,7 @@ def learning_curves(
         shared.epoch_axis(panel, int(epochs["epoch"].max()))
     kind = "Accuracy" if names[0].endswith("accuracy") else "Loss"
     shared.label_outside(panels, "Epoch", labels[0] if len(names) == 1 else f"{kind} ({units[0]})")
-    keys = {}
+    keys: dict[str, Any] = {}
     if len(names) > 1:
         for name, pair in zip(("training batches", "validation images"), pairs, strict=True):
             keys[name] = Line2D([], [], **(pair if alone else {**pair, "color": INK}))
@@ -371,10 +370,9 @@ def epochs_to_target(
 ) -> Axes:
     """Median epochs to each target accuracy; one row a variant, the fastest on top.
 
-    Every target has its marker and its own height in the row: large for the median, small for
-    each run that arrives. A target that fewer than half of a variant's runs reach has no median:
-    its marker stands, empty, in the grey strip at the right. Beside the row: how many runs reach
-    each target.
+    Every target has its marker and its height: large for the median, small for each run that
+    arrives, empty and in the grey strip where fewer than half of the runs do. Beside the row: how
+    many reach each target.
 
     Args:
         table: from `stats.median_epochs_to`, for one target or several put together: columns
@@ -398,17 +396,12 @@ def epochs_to_target(
         for row, variant in enumerate(order):
             median, height = medians[variant, target], row + heights[place]
             colour, never = looks[variant]["color"], np.isinf(median)
-            look: dict[str, Any] = {"color": colour}
-            look["markerfacecolor"] = "white" if never else colour
+            face = "white" if never else colour
             if arrivals is not None:
                 own = arrivals[(arrivals["variant"] == variant) & (arrivals["target"] == target)]
-                at = own.loc[own["reached"], "epoch"].value_counts()
-                # Runs that arrive in the same epoch stand side by side.
-                xs = [x + 0.1 * (i - (n - 1) / 2) for x, n in at.items() for i in range(n)]
-                small: dict[str, Any] = {"color": colour, "alpha": 0.5, "markersize": 3}
-                axes.plot(xs, [height + 0.17] * len(xs), linestyle="", marker=shape, **small)
+                _dots(axes, own.loc[own["reached"], "epoch"], height + 0.17, colour, shape)
             x = (edge + end) / 2 if never else median
-            axes.plot(x, height, linestyle="", marker=shape, markersize=7, **look)
+            axes.plot(x, height, shape, color=colour, markerfacecolor=face, markersize=7)
     for row, variant in enumerate(order):
         own = table[table["variant"] == variant].sort_values("target")
         counts = [f"{int(line.reached)} of {int(line.n)}" for line in own.itertuples()]
@@ -416,11 +409,9 @@ def epochs_to_target(
     shared.name_rows(axes, list(order))
     axes.set_xlim(0, end)
     axes.axvspan(edge, end, color=SHADE, linewidth=0, zorder=0)
-    ticks = MaxNLocator(integer=True).tick_values(0, edge)
-    axes.set_xticks([tick for tick in ticks if 0 <= tick < edge])
+    axes.set_xticks(np.arange(0, edge, 1 + edge // 10))
     axes.set_xlabel("Epochs until validation accuracy reaches the target")
-    below: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "color": GREY}
-    axes.text(1.01, -0.01, "runs that\nreach it", fontsize=8.5, **below)
+    shared.write_beside(axes, len(order) - 0.25, "runs that reach it")
     keys = {
         f"{target * 100:g} %: median of the runs": shared.marker(GREY, MARKERS[place], markersize=7)
         for place, target in enumerate(targets)
@@ -431,6 +422,14 @@ def epochs_to_target(
         keys["small: one run"] = shared.marker(GREY, MARKERS[0], markersize=3, alpha=0.5)
     shared.legend_over(np.array([axes]), keys)
     return axes
+
+
+def _dots(axes: Axes, epochs: "pd.Series[float]", height: float, colour: str, shape: str) -> None:
+    """A small marker for each run; those that arrive in the same epoch stand side by side."""
+    at = epochs.value_counts().items()
+    xs = [float(str(x)) + 0.1 * (i - (n - 1) / 2) for x, n in at for i in range(n)]
+    small: dict[str, Any] = {"color": colour, "alpha": 0.5, "markersize": 3}
+    axes.plot(xs, [height] * len(xs), linestyle="", marker=shape, **small)
 
 
 @described
@@ -578,7 +577,7 @@ def _name_points(panel: Axes, points: pd.DataFrame, baseline: str) -> None:
     halo = [patheffects.withStroke(linewidth=2, foreground="white")]
     for name, (offset, place) in places.items():
         if name in points.index:
-            x, y = points.loc[name, ["x", "y"]].astype(float)
+            x, y = points.loc[name, ["x", "y"]].to_numpy(float)
             side = {**place, "ha": "right"} if x > float(points["x"].median()) > 5 else place
             panel.annotate(name, (x, y), offset, textcoords="offset points", **side).set(
                 fontsize=8, path_effects=halo

@@ -66,7 +66,8 @@ STYLE: dict[str, Any] = {  # what seaborn's white grid leaves open, or has other
 DATASETS = {"cifar10": "CIFAR-10", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 
 Drawing = Axes | Figure | np.ndarray  # a figure, any of its axes, or an array of them
-Arguments, Drawn = ParamSpec("Arguments"), TypeVar("Drawn")
+Arguments = ParamSpec("Arguments")
+Drawn = TypeVar("Drawn")
 
 
 class Look(TypedDict):
@@ -94,8 +95,8 @@ def colours(variants: Sequence[str], baseline: str | None = None) -> dict[str, L
     for place, variant in enumerate(dict.fromkeys(variants)):
         turn, hue = divmod(place, len(PALETTE))
         towards, share = ((0, 0.0), (0, 0.45), (1, 0.5))[turn % 3]
-        shade = (1 - share) * np.array(to_rgb(PALETTE[hue])) + share * towards
-        colour = GREY if variant == baseline else to_hex(shade)
+        red, green, blue = ((1 - share) * c + share * towards for c in to_rgb(PALETTE[hue]))
+        colour = GREY if variant == baseline else to_hex((red, green, blue))
         looks[variant] = {"color": colour, "marker": MARKERS[(hue + turn) % len(MARKERS)]}
     return looks
 
