@@ -4,7 +4,6 @@ What a person typed is checked before TensorFlow is imported, so that a slip is 
 for the same reason the commands import the rooms below them only where they need them.
 """
 
-import importlib.util
 import inspect
 import json
 import os
@@ -213,12 +212,12 @@ def train(
         config = BASELINE
     recipe = _recipe(config, assignments, epochs, dataset)
     if out:
-        _refuse_if_taken(out, overwrite, tensorboard)
+        run_folder.check_free(out, overwrite, tensorboard)
     data = _data(dataset or recipe.dataset, data_dir, quiet)
     recipe = recipe.replace(dataset=data.name)
     if not out:
         out = Path("runs") / f"{config.stem if config else 'baseline'}-{recipe.key}-seed-{seed}"
-        _refuse_if_taken(out, overwrite, tensorboard)
+        run_folder.check_free(out, overwrite, tensorboard)
 
     from lenet_keras import model, training
 
@@ -499,8 +498,7 @@ def report(results: Results = RESULTS) -> None:
 
     Ends with exit code 1 if a technique is not completely recorded, so that they lack it.
     """
-    from lenet_study import summary
-    from lenet_study.study import Study
+    from lenet_study import readme, summary
 
     overview = summary.read(TECHNIQUES, results)
     if overview.table.empty:
@@ -510,17 +508,20 @@ def report(results: Results = RESULTS) -> None:
         )
     click.echo(summary.scope(overview))
     _redraw(overview, FIGURES, README)
-    studies = [Study.from_yaml(path) for path in summary.technique_files(TECHNIQUES)]
-    lacking = [
-        study.title
-        for study in studies
-        if (study.in_summary or study.design or study.ladder)
-        and len(study.recorded(results, None)) < study.planned_runs(results_dir=results)
-    ]
-    if lacking:
+    if lacking := readme.lacking(TECHNIQUES, results):
         raise _Failed(
             f"not completely recorded, and so not in figures and README: {', '.join(lacking)}."
         )
+
+
+@_command("exercises")
+def write_exercises(
+    out: Annotated[Path, _folder("-o --out", "New folder, beside configs.")] = Path("exercises"),
+) -> None:
+    """Write the notebooks for a class: the same, but the answers to exercises are empty."""
+    from lenet_study import exercises, notebooks
+
+    _echo_each(exercises.write(notebooks.find(NOTEBOOKS), out))
 
 
 @_command("links")
@@ -605,25 +606,6 @@ def _recipe(
     if dataset and dataset != "auto":
         options.append(f"dataset={dataset}")
     return read_recipe(config, [*assignments, *options])
-
-
-def _refuse_if_taken(folder: Path, overwrite: bool, tensorboard: Path | None) -> None:
-    """Refuse, before anything is trained, what could not be written in the end."""
-    if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise InputError(
-            "--tensorboard: the package tensorboard is not installed: uv sync --extra tensorboard, "
-            "or pip install 'lenet-keras[tensorboard]'."
-        )
-    if tensorboard and any(path.is_file() for path in (tensorboard, *tensorboard.parents)):
-        raise InputError(
-            f"--tensorboard {tensorboard}: is a file, or lies below one. Name a folder."
-        )
-    if tensorboard and tensorboard.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"--tensorboard {tensorboard}: lies in {folder}, which appears only when the run is "
-            "complete. Choose a folder beside it."
-        )
-    run_folder.check_free(folder, overwrite)
 
 
 def _data(asked: str, data_dir: Path | None, quiet: bool) -> "data.Dataset":

@@ -8,9 +8,21 @@ from pathlib import Path
 from lenet_keras.recipe import InputError
 from lenet_study import stats, summary
 from lenet_study.files import whole_file
+from lenet_study.study import Study
 from lenet_study.summary import Overview
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def lacking(configs_dir: Path | str, results_dir: Path | str) -> list[str]:
+    """Titles of what figures and README tell of where it is recorded, and is not completely."""
+    studies = [Study.from_yaml(path) for path in summary.technique_files(configs_dir)]
+    return [
+        study.title
+        for study in studies
+        if (study.in_summary or study.design or study.ladder)
+        and len(study.recorded(results_dir, None)) < study.planned_runs(results_dir=results_dir)
+    ]
 
 
 def section(overview: Overview, figures: str = "figures") -> str:

@@ -3,6 +3,7 @@
 `check_free` answers before TensorFlow is imported, so the others import what they need themselves.
 """
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +22,15 @@ MODEL, RECORD, CURVES, CONFUSION = "model.keras", "run.json", "curves.png", "con
 AGREEMENT = 1e-6  # largest difference between a recorded score and the same score computed again
 
 
-def check_free(folder: Path, overwrite: bool) -> None:
+def check_free(folder: Path, overwrite: bool, tensorboard: Path | None = None) -> None:
     """Refuse, before anything is trained, a folder that could not be written in the end.
 
     Raises:
-        InputError: it cannot be written, holds anything else than a run, or a run that is to stay.
+        InputError: it cannot be written, holds anything else than a run, or a run that is to stay;
+            or `tensorboard`, a folder for logs, cannot be used.
     """
+    if tensorboard:
+        _check_logs(tensorboard, folder)
     existing = folder.resolve()
     while not existing.exists():
         existing = existing.parent
@@ -47,6 +51,24 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise InputError(
             f"--out {folder}: holds a run. Choose another folder, or replace that run with "
             "--overwrite."
+        )
+
+
+def _check_logs(tensorboard: Path, folder: Path) -> None:
+    """Refuse a folder for TensorBoard's logs that cannot be, or nothing to write them with."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InputError(
+            "--tensorboard: the package tensorboard is not installed: uv sync --extra tensorboard, "
+            "or pip install 'lenet-keras[tensorboard]'."
+        )
+    if any(path.is_file() for path in (tensorboard, *tensorboard.parents)):
+        raise InputError(
+            f"--tensorboard {tensorboard}: is a file, or lies below one. Name a folder."
+        )
+    if tensorboard.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"--tensorboard {tensorboard}: lies in {folder}, which appears only when the run is "
+            "complete. Choose a folder beside it."
         )
 
 

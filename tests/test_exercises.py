@@ -1,11 +1,17 @@
 """The exercises in the notebooks: what a reader is given, is shown and is checked by agree."""
 
 import ast
+import builtins
+import dis
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
+
+from lenet_keras.recipe import InputError
+from lenet_study import exercises
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("0[1-7]_*.ipynb"))
 MARKED = re.compile(r"( *)### BEGIN SOLUTION\n(.*?) *### END SOLUTION\n?", re.DOTALL)
@@ -43,3 +49,47 @@ def test_three_exercises_each_with_what_it_costs(cells: list[nbformat.NotebookNo
     text = "\n".join(cell.source for cell in cells)
     assert len(re.findall(r"### Exercise \d: ", text)) >= 3
     assert "{technique.cost(" in text.partition("### Exercise 3: ")[2]
+
+
+def run(source: str, cells: list[nbformat.NotebookNode], known: dict[str, Any]) -> None:
+    """Run a cell, and before it the last ones that define what it uses."""
+    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    for place, cell in reversed(list(enumerate(cells))):
+        if cell.cell_type == "code" and not cell.source.startswith("import importlib"):
+            steps = dis.get_instructions(compile(cell.source, "cell", "exec"))
+            defined = {step.argval for step in steps if step.opname == "STORE_NAME"}
+            if (used & defined) - known.keys() - set(dir(builtins)):
+                run(cell.source, cells[:place], known)
+    exec(source, known)
+
+
+def test_a_check_takes_the_solution_and_nothing_less(
+    cells: list[nbformat.NotebookNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(NOTEBOOKS[0].parent)
+    known: dict[str, Any] = {}
+    for place, cell in enumerate(cells):
+        if exercises.TAG not in cell.metadata.get("tags", []):
+            continue
+        check, before = cells[place + 1].source, cells[:place]
+        before = [c for c in before if exercises.TAG not in c.metadata.get("tags", [])]
+        run(exercises.emptied(cell.source), before, known)
+        with pytest.raises(NotImplementedError, match="your turn"):
+            run(check, before, known)
+        run(cell.source, before, known)
+        run(check, before, known)
+
+
+def test_copies_for_a_class_are_empty_and_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    folder = tmp_path / "class"
+    (copy,) = exercises.write([NOTEBOOKS[0], NOTEBOOKS[0].parent / "99_summary.ipynb"], folder)
+    text = copy.read_text(encoding="utf-8")
+    assert "SOLUTION" not in text
+    assert text.count("your turn") >= 2
+    copy.write_text("answers")
+    with pytest.raises(InputError, match="is there already"):
+        list(exercises.write(NOTEBOOKS, folder))
+    assert copy.read_text() == "answers"
+    with pytest.raises(InputError, match="beside configs"):
+        list(exercises.write(NOTEBOOKS, folder / "far"))

@@ -167,6 +167,7 @@ FLOORS = [
         "lenet_study.reproduce",
         "lenet_study.run_folder",
         "lenet_study.search",
+        "lenet_study.exercises",
         "lenet_study.notebooks",
         "lenet_study.summary",
         "lenet_study.readme",
