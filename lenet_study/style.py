@@ -204,6 +204,7 @@ def save(drawing: Drawing, path: Path | str) -> tuple[Path, Path]:
     """
     figure, png, svg = whole_figure(drawing), Path(f"{path}.png"), Path(f"{path}.svg")
     words = description(figure)
+    _round_layout(figure)
     try:
         png.parent.mkdir(parents=True, exist_ok=True)
         with mpl.rc_context({name: STYLE[name] for name in ("svg.fonttype", "svg.hashsalt")}):
@@ -214,6 +215,19 @@ def save(drawing: Drawing, path: Path | str) -> tuple[Path, Path]:
     except OSError as error:
         raise InputError(f"{png.parent}: figures cannot be written ({error.strerror}).") from None
     return png, svg
+
+
+def _round_layout(figure: Figure) -> None:
+    """End the layout at places of six digits.
+
+    The last digits of what its solver finds are not the same in every process, and an SVG's names
+    are made from them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 6))
+        axes.set_in_layout(True)  # which a place of its own ends
 
 
 def whole_figure(drawing: Drawing) -> Figure:

@@ -78,7 +78,7 @@ def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
         "from matplotlib import pyplot as plt\n_ = plt.plot([1, 2])",
         "import sys, lenet_study, keras\nfrom lenet_keras.backend import ops\n"
         "print(sys.executable, lenet_study.__path__[0], ops.ones(1).dtype.name, end='')",
-        "from lenet_study import plots\n_ = plots.save(plt.figure(), f'{figures_dir}/drawn')",
+        "from lenet_study import style\n_ = style.save(plt.figure(), f'{figures_dir}/drawn')",
         parameters='figures_dir = "../figures"',
     )
     answer = run(settings, *LENET, "notebooks", "--in-place", "--quiet")

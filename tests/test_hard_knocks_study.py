@@ -19,7 +19,7 @@ import lenet_keras
 from lenet_keras import backend
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Scores
-from lenet_study import records, summary
+from lenet_study import readme, records
 from lenet_study.records import Location
 from lenet_study.reproduce import compare, draw
 from lenet_study.runner import alone_in, run_study, train_group
@@ -432,12 +432,12 @@ def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> Non
     run_quickly(study, tmp_path)
     lacking = {**CONTENT, "title": "Schedule", "variants": {"sgd": {"schedule": "cosine"}}}
     (configs / "schedule.yaml").write_text(yaml.safe_dump(lacking))
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{summary.BEGIN}\n{summary.END}\n")
+    page = tmp_path / "README.md"
+    page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
     ended = command("report", cwd=tmp_path)
     assert ended.returncode == 1
     assert "so not in figures and README: Schedule." in ended.stderr
-    assert "Optimisation" in readme.read_text()
+    assert "Optimisation" in page.read_text()
     assert (tmp_path / "figures" / "techniques.png").exists()
 
 

@@ -295,7 +295,7 @@ def test_notebooks_run_in_their_own_folder_and_find_the_data(
     [
         (("-p", "seed", "3"), "-p seed: no notebook has this parameter. Did you mean 'seeds'?"),
         (("-p", "seeds", "three"), "-p seeds: found 'three'; 01_one.ipynb expects a value of type"),
-        (("-p", "seeds", "[3"), "-p seeds [3: the value cannot be read as YAML."),
+        (("-p", "seeds", "[3"), "-p seeds [3, line 1: cannot be read as YAML"),
         (("--only", "won"), "--only won: there is no such notebook. Did you mean 'one'?"),
         (("--in-place", "-p", "seeds", "3"), "--in-place: stores what the notebooks say"),
     ],
