@@ -66,7 +66,7 @@ class Recipe(BaseModel):
     """One configuration of network, data and training; the defaults are the baseline.
 
     Wherever Keras has an identifier ("he_normal", "adamw", "silu") the same string is used here.
-    Every field changes the result, so every field enters `key`. The seed is no part of a recipe:
+    Every field may change the result, so every field enters `key`. The seed is no part of a recipe:
     a run is a recipe and a seed.
     """
 

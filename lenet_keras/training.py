@@ -101,8 +101,8 @@ def beyond_keras(recipe: Recipe) -> list[str]:
 def execution(steps: int) -> dict[str, Any]:
     """How Keras is to run the `steps` of an epoch, for `compile`.
 
-    At once go as many as the largest divisor that is not too long, so that no epoch ends in
-    between. XLA pays on an accelerator and under JAX; on a CPU TensorFlow's own kernels win.
+    An execution has the largest number of steps, up to `LONGEST_EXECUTION`, that divides an epoch
+    evenly. XLA pays on an accelerator and under JAX; on a CPU TensorFlow's own kernels win.
     """
     return {
         "steps_per_execution": max(n for n in range(1, LONGEST_EXECUTION + 1) if steps % n == 0),
