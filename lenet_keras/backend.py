@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lenet_keras
-from lenet_keras import check_environment
 
 # What an x86 processor can do, widest first, as ONEDNN_MAX_CPU_ISA spells it, and the flag by which
 # Linux tells.
@@ -60,7 +59,7 @@ def _standard_error_held_back() -> Iterator[None]:
             os.dup2(original.fileno(), 2)
 
 
-check_environment()
+lenet_keras.check_environment()
 with _standard_error_held_back():
     import keras  # with TensorFlow or JAX, as KERAS_BACKEND says
     import tensorflow as tf
@@ -83,11 +82,6 @@ keras.config.set_max_steps_per_epoch(None)
 
 # Every run traces a model of its own, on purpose; from the fifth on TensorFlow would warn of it.
 tf.get_logger().setLevel("ERROR")
-
-# What a recipe does not say is as Keras has it by default, whatever a person's keras.json says.
-keras.config.set_floatx("float32")
-keras.config.set_epsilon(1e-7)
-keras.config.set_image_data_format("channels_last")
 
 layers, ops = keras.layers, keras.ops
 

@@ -10,7 +10,7 @@ from lenet_keras.recipe import InputError
 from lenet_study.files import whole_file
 
 TAG = "exercise"  # of a cell that holds an answer
-SOLUTION = re.compile(r"( *)### BEGIN SOLUTION\n.*? *### END SOLUTION\n?", re.DOTALL)
+SOLUTION = re.compile(r"( *)### BEGIN SOLUTION\n(.*?) *### END SOLUTION\n?", re.DOTALL)
 STUB = r'\1raise NotImplementedError("your turn")' + "\n"
 
 

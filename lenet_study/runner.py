@@ -464,18 +464,12 @@ def train_group(
         A run for each recipe, in order.
 
     Raises:
-        InputError: data that cannot be had, or a setting of Keras that shortens every training.
+        InputError: data that cannot be had.
     """
     from lenet_keras.backend import keras  # here, not above, for the reason given in `_groups`
     from lenet_study.training import train_alone, train_stack
 
     # A Dask worker with several threads calls several at once; Keras' random state is one.
-    if {keras.config.max_epochs(), keras.config.max_steps_per_epoch()} != {None}:
-        raise InputError(
-            "KERAS_MAX_EPOCHS or KERAS_MAX_STEPS_PER_EPOCH is set (or Keras was told the same in "
-            "this process): it would end every run before its recipe does. Nothing was trained; "
-            "unset it."
-        )
     with _ONE_AT_A_TIME:
         keras.utils.clear_session()  # else each training leaves some 10 MB behind
         data = _dataset(recipes[0].dataset, data_dir)

@@ -14,7 +14,6 @@ from lenet_keras.recipe import InputError
 from lenet_study import exercises
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("0[1-7]_*.ipynb"))
-MARKED = re.compile(r"( *)### BEGIN SOLUTION\n(.*?) *### END SOLUTION\n?", re.DOTALL)
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -37,8 +36,8 @@ def test_an_exercise_shows_its_solution_and_checks_it(cells: list[nbformat.Noteb
         (shown,) = re.findall(
             r"<summary>Solution</summary>\n\n```python\n(.*?)\n```", task.source, re.DOTALL
         )
-        assert shown == MARKED.sub(r"\2", answer.source).rstrip("\n")
-        emptied = MARKED.sub(r"\1pass\n", answer.source)
+        assert shown == exercises.SOLUTION.sub(r"\2", answer.source).rstrip("\n")
+        emptied = exercises.SOLUTION.sub(r"\1pass\n", answer.source)
         written = [n.name for n in ast.parse(emptied).body if isinstance(n, ast.FunctionDef)]
         assert emptied.count("pass\n") == len(written) >= 1
         assert all(name in check.source for name in written)
