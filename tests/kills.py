@@ -263,7 +263,8 @@ def main(subjects: tuple[str, ...], kills: int, seed: int, minutes: float, folde
         (folder / name).mkdir(parents=True)
         tally = torment(SUBJECTS[name], folder / name, kills, seed, minutes)
         click.echo(f"{name}: {tally}")
-        failed |= bool(tally.lost or tally.misread or tally.tracebacks) or tally.kills < kills
+        failed |= bool(tally.lost or tally.misread or tally.tracebacks)
+        failed |= tally.kills < kills or not tally.records
     sys.exit(failed)
 
 
