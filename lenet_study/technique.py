@@ -17,7 +17,10 @@ from lenet_study import report, style
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
-CONFIGS = Path("../configs")  # as seen from the notebooks' folder
+# As seen from the notebooks' folder:
+CONFIGS = Path("../configs")
+RESULTS = "../results"
+REHEARSAL = "../runs/rehearsal/results"
 ENOUGH_SEEDS = 5  # for a verdict; an interval over fewer spans more than what a technique changes
 OF_AN_AUGMENTATION = {"shift_pixels": "shift", "cutout_size": "cutout", "mixup_alpha": "mixup"}
 OF_ALL_RUNS = {"dataset", "epochs", "learning_rate"}  # fields that tell no two networks apart
@@ -206,7 +209,7 @@ def open_technique(
     dataset: str | None = None,
     seeds: int | None = None,
     epochs: int | None = None,
-    results_dir: str = "../results",
+    results_dir: str = RESULTS,
     figures_dir: str = "../figures",
     executor: str = "local",
 ) -> Technique:
@@ -215,7 +218,8 @@ def open_technique(
     Args:
         name: of the technique file, without suffix.
         dataset, seeds, epochs: another size than the file's is a rehearsal; None: the file's.
-        results_dir: folder of the records.
+        results_dir: folder of the records. A rehearsal that would add to those of the studies has
+            `REHEARSAL` for its own.
         figures_dir: where figures are saved.
         executor: see `open_executor`.
 
@@ -225,6 +229,10 @@ def open_technique(
     style.use_style()
     file = Study.from_yaml(CONFIGS / f"{name}.yaml")
     study = file.resized(seeds, epochs, dataset)
+    if study != file and results_dir == RESULTS:
+        planned = study.planned_runs(list(study.variants), RESULTS)
+        if len(study.recorded(RESULTS, None)) < planned:
+            results_dir = REHEARSAL
     return Technique(file, study, results_dir, figures_dir, executor)
 
 

@@ -33,6 +33,23 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return lambda **size: open_technique("momentum", **size)
 
 
+def test_a_rehearsal_adds_nothing_to_the_records_of_the_studies(
+    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
+    )
+    opened().runs()
+    kept = sorted((tmp_path / "results").rglob("*"))
+    smaller, shorter = opened(seeds=2), opened(epochs=1)
+    assert smaller.results_dir == "../results"  # all that it needs is there
+    assert opened(epochs=1, results_dir="../elsewhere").results_dir == "../elsewhere"
+    assert len(smaller.runs()) == 2 * (2 + 2)
+    assert len(shorter.runs()) == 2 * (2 + 3)
+    assert sorted((tmp_path / "results").rglob("*")) == kept
+    assert len(list((tmp_path / "runs/rehearsal").rglob("seed-*.json"))) == 2 * (2 + 3)
+
+
 def text(technique: Technique, **arguments: object) -> str:
     figure, axes = plt.subplots()
     technique.show(axes, **arguments)  # type: ignore[arg-type]
