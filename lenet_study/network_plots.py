@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -197,6 +198,44 @@ def layer_scale(
     if baseline:
         keys[f"{baseline}: the baseline"] = Line2D([], [], color=GREY)
     shared.legend_over(panels, keys)
+    return panels
+
+
+@described
+def averaged_together(
+    images: int = 5, channels: int = 6, axes: Sequence[Axes] | np.ndarray | None = None
+) -> np.ndarray:
+    """What batch, layer and group normalisation average over, a panel each.
+
+    A square stands for all places of one image's channel; those of one colour share a mean and a
+    deviation (after Wu & He 2018, figure 2, with two groups).
+
+    Args:
+        images: in a minibatch, downwards.
+        channels: of one layer, across; an even number.
+
+    Returns:
+        The axes, shape (3,).
+    """
+    if axes is None:
+        axes = plt.subplots(1, 3, figsize=(8, 2.6), sharex=True, sharey=True)[1]
+    panels = np.asarray(axes)
+    image, channel = np.indices((images, channels))
+    group = channel // (channels // 2)
+    shares = {
+        "batch: a channel of all images": channel,
+        "layer: an image's channels": image,
+        "group: half an image's channels": 2 * image + group,
+    }
+    for panel, (title, share) in zip(panels, shares.items(), strict=True):
+        sns.heatmap(
+            share, ax=panel, cmap="tab20", vmin=0, vmax=19, cbar=False, square=True, linewidths=1.5
+        )
+        panel.set_title(title, fontsize=10)
+        panel.set_xlabel("Channel")
+        panel.set_xticklabels(range(1, channels + 1))
+    panels[0].set_ylabel("Image of the minibatch")
+    panels[0].set_yticklabels(range(1, images + 1))
     return panels
 
 

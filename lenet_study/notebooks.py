@@ -420,9 +420,17 @@ def _kinds(cell: Any) -> set[str]:
     return {kind for data in shown if WIDGET not in data for kind in data}
 
 
-# nbconvert's own template leaves the words out that a figure has in its output's metadata.
+# nbconvert's own template leaves the words out that a figure has in its output's metadata, and
+# shows cells that JupyterLab folds away.
 _WITH_WORDS = """
 {%- extends "index.html.j2" -%}
+{%- block input_group -%}
+{%- if "hide-input" in cell.metadata.tags -%}
+<details><summary>Code</summary>{{ super() }}</details>
+{%- else -%}
+{{ super() }}
+{%- endif -%}
+{%- endblock -%}
 {%- block data_png scoped -%}
 {%- set words = output | get_metadata("alt", "image/png") -%}
 {{ super() | replace("<img ", '<img alt="' ~ (words | escape_html) ~ '" ' if words else "<img ") }}

@@ -12,6 +12,7 @@ import pandas as pd
 from lenet_keras.recipe import Recipe
 from lenet_study import stats
 
+ENOUGH_SEEDS = 5  # for a verdict; an interval over fewer spans more than what a technique changes
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # a number and its interval stay on one line of a narrow cell
 
 
@@ -45,7 +46,8 @@ def results(
     rates = final.groupby(final["variant"].astype(str))["learning_rate"].first()
     rows = {}
     for name, row in summary.sort_values("mean", ascending=False, kind="stable").iterrows():
-        accuracy = f"{row['mean']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+        low, high = _possible(row["low"], row["high"])
+        accuracy = f"{row['mean']:.1%} [{low:.1%}, {high:.1%}]"
         accuracy = accuracy.replace("%", "").replace(" ", _NO_BREAK)
         difference = points(row["difference"], row["difference_low"], row["difference_high"])
         medians = {
@@ -60,7 +62,7 @@ def results(
             "learning rate": f"{rates[str(name)]:g}",
             "test accuracy (%)": accuracy,
             "difference (points)": "" if name == baseline else difference,
-            "p (Holm)": "" if np.isnan(row["p_holm"]) else p_value(row["p_holm"]),
+            "p (Holm)": _verdict(row, p_value(row["p_holm"])),
             "gap (points)": f"{100 * row['gap']:.1f}",
             **medians,
             "s/epoch": f"{row['seconds']:.1f}",
@@ -141,7 +143,9 @@ def comparison(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.Dat
             "learning rate": f"{group['learning_rate'].iloc[0]:g}",
             "seeds": row["n"],
             "diverged": (group["status"] == "diverged").sum(),
-            "test accuracy [95 % interval], %": _interval(row["mean"], row["low"], row["high"]),
+            "test accuracy [95 % interval], %": _interval(
+                row["mean"], *_possible(row["low"], row["high"])
+            ),
         }
         if baseline in groups:
             is_baseline = row["variant"] == baseline
@@ -149,9 +153,19 @@ def comparison(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.Dat
             line[f"difference from {baseline} [95 % interval], points"] = (
                 "baseline" if is_baseline else _interval(middle, low, high, sign="+")
             )
-            line["p (Holm)"] = "" if is_baseline else f"{row['p_holm']:.3f}"
+            line["p (Holm)"] = "" if is_baseline else _verdict(row, f"{row['p_holm']:.3f}")
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _possible(low: float, high: float) -> tuple[float, float]:
+    """An accuracy's interval as far as an accuracy can be: over two seeds it may reach beyond."""
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _verdict(row: Any, p: str) -> str:
+    """`p` as it is shown; where there is none, or where it stands on too few seeds, nothing."""
+    return "" if np.isnan(row["p_holm"]) or row["n"] < ENOUGH_SEEDS else p
 
 
 def _interval(middle: float, low: float, high: float, sign: str = "") -> str:

@@ -21,7 +21,6 @@ from lenet_study.study import Study
 CONFIGS = Path("../configs")
 RESULTS = "../results"
 REHEARSAL = "../runs/rehearsal/results"
-ENOUGH_SEEDS = 5  # for a verdict; an interval over fewer spans more than what a technique changes
 OF_AN_AUGMENTATION = {"shift_pixels": "shift", "cutout_size": "cutout", "mixup_alpha": "mixup"}
 OF_ALL_RUNS = {"dataset", "epochs", "learning_rate"}  # fields that tell no two networks apart
 
@@ -96,24 +95,24 @@ class Technique:
         return [
             "> **A rehearsal, not the study.** Its numbers are its own, and none of its figures is "
             "kept."
-            + (f" {self._too_few()}" if self.study.seeds < ENOUGH_SEEDS else "")
+            + (f" {self._too_few()}" if self.study.seeds < report.ENOUGH_SEEDS else "")
             + " Where the text gives a reason for a number, it speaks of the study's.\n"
         ]
 
     def _too_few(self) -> str:
         return (
             f"With {self.study.seeds} seeds there is no verdict: they say too little about how far "
-            f"seeds differ. It takes {ENOUGH_SEEDS}."
+            f"seeds differ. It takes {report.ENOUGH_SEEDS}."
         )
 
     def verdicts(self, summary: pd.DataFrame) -> str:
         """Which variants are better than the baseline and which worse, as Markdown; below
-        `ENOUGH_SEEDS` that there is no verdict.
+        `report.ENOUGH_SEEDS` that there is no verdict.
 
         Args:
             summary: from `stats.summary`, of this study.
         """
-        if self.study.seeds < ENOUGH_SEEDS:
+        if self.study.seeds < report.ENOUGH_SEEDS:
             return f"- {self._too_few()}"
         return report.verdicts(summary, self.study.baseline)
 

@@ -51,6 +51,19 @@ def test_results_are_ordered_and_written_for_people() -> None:
     assert table["test accuracy (%)"]["better"].startswith(f"{mean:.1f}\N{NO-BREAK SPACE}[")
 
 
+def test_few_seeds_give_no_p_and_no_impossible_accuracy() -> None:
+    two = runs()[runs()["seed"] < 2]
+    two.loc[two["variant"].eq("better"), ["test_accuracy"]] = [[0.2], [0.9]]
+    table = report.results(two, history(two), "base", [0.55])
+    assert set(table["p (Holm)"]) == {""}
+    assert "[0.0, 100.0]" in table["test accuracy (%)"]["better"].replace("\N{NO-BREAK SPACE}", " ")
+    printed = report.comparison(two, "base").set_index("variant")
+    assert set(printed["p (Holm)"]) == {""}
+    assert printed["test accuracy [95 % interval], %"]["better"].endswith("[0.00, 100.00]")
+    enough = report.comparison(runs(), "base").set_index("variant")
+    assert float(enough["p (Holm)"]["worse"]) < 0.05
+
+
 def test_verdicts_follow_the_corrected_p() -> None:
     better, worse, undecided = report.verdicts(stats.compare(runs(), "base"), "base").splitlines()
     assert "Better" in better
