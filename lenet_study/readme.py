@@ -40,18 +40,18 @@ def section(overview: Overview, figures: str = "figures") -> str:
         trained, *rest = summary.on_one_scale(overview.together)
         picture = f"![What each technique adds to LeNet-5]({figures}/together-effects.png)"
         first = [trained, picture, summary.effects_table(overview.together), *rest]
-        first += ["**Within each technique.** " + summary.scope(overview)]
+        first += ["**Within each kind of technique, a notebook each.** " + summary.scope(overview)]
     parts = [
         *(first or [summary.scope(overview)]),
-        "For each technique the variant that is best on the validation images, and its "
-        "difference from the technique's baseline on the test images, "
+        "For each kind the variant that is best on the validation images, and its difference from "
+        "the kind's own baseline on the test images, "
         f"{summary.pairing(overview)}. Intervals are 95 % t-intervals over the seeds, paired ones "
-        f"with variances moderated within a technique of {stats.FEWEST} differences or more (Smyth "
+        f"with variances moderated within a kind of {stats.FEWEST} differences or more (Smyth "
         "2004); p is corrected after Holm; bold is significant at 5 %.",
         summary.best_table(overview),
         counts,
         *([overview.best] if overview.best else []),
-        f"![The best variant of each technique against its baseline]({figures}/techniques.png)",
+        f"![The best variant of each kind of technique against its baseline]({figures}/techniques.png)",
         f"![Final accuracy against the speed of convergence]({figures}/convergence.png)",
         f"All variants: [{figures}/variants.svg]({figures}/variants.svg), and the last notebook.",
     ]
