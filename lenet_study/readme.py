@@ -51,7 +51,7 @@ def section(overview: Overview, figures: str = "figures") -> str:
         summary.best_table(overview),
         counts,
         *([overview.best] if overview.best else []),
-        f"![The best variant of each kind of technique against its baseline]({figures}/techniques.png)",
+        f"![The best variant of each kind against its baseline]({figures}/techniques.png)",
         f"![Final accuracy against the speed of convergence]({figures}/convergence.png)",
         f"All variants: [{figures}/variants.svg]({figures}/variants.svg), and the last notebook.",
     ]
