@@ -18,6 +18,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ import click
 import pandas as pd
 import yaml
 from examples import set_pause, train_quickly
+from tqdm import tqdm
 
 import lenet_study.stack  # noqa: F401  TensorFlow, for which no forked process then waits
 from lenet_keras.recipe import InputError
@@ -102,6 +104,8 @@ class Forked:
 
     def __init__(self, work: Callable[[Path], None], folder: Path) -> None:
         def quietly() -> None:
+            # tqdm's own lock is one for all forked processes: who is killed holding it, keeps it.
+            tqdm.set_lock(threading.RLock())
             with (folder / "stderr").open("ab") as file:
                 os.dup2(file.fileno(), 2)
             work(folder)

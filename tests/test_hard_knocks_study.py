@@ -477,8 +477,8 @@ def test_an_interruption_changes_no_stack_of_grids_that_grow(tmp_path: Path) -> 
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
-    # In a process of its own, since it forks: a copy of this one, in which Dask had threads, may
-    # wait for them for ever.
+    # In a process of its own, since it kills what it has forked: a lock that was held then, as
+    # tqdm's for all processes, is never free again in this one.
     campaign = [sys.executable, ROOT / "tests" / "kills.py", "--kills", "30", "study", "search"]
     ended = subprocess.run(
         [*campaign, "--folder", tmp_path],
