@@ -24,6 +24,7 @@ from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.executors import Slots, open_executor
 from lenet_study.files import remedy
+from lenet_study.grouping import group_for_stacking
 from lenet_study.study import MOST_ADDED, Planned, Study
 
 if TYPE_CHECKING:
@@ -428,8 +429,6 @@ def _groups(
     plan gives and that miss every member train as planned; whatever else is missing, as after a
     variant was added, is grouped by itself.
     """
-    from lenet_study.stack import group_for_stacking  # brings TensorFlow: seconds, for readers too
-
     left = set(missing)
     interrupted = dict.fromkeys(run.provenance.stack for run in recorded)
     groups: list[Sequence[Recipe]] = []
@@ -466,7 +465,7 @@ def train_group(
     Raises:
         InputError: data that cannot be had.
     """
-    from lenet_keras.backend import keras  # here, not above, for the reason given in `_groups`
+    from lenet_keras.backend import keras  # brings TensorFlow: seconds, for who only reads too
     from lenet_study.training import train_alone, train_stack
 
     # A Dask worker with several threads calls several at once; Keras' random state is one.

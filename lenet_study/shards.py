@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lenet_keras import PARALLEL_SHARDS
 from lenet_keras.backend import keras, ops, tf
 from lenet_keras.recipe import Recipe
-from lenet_study.stack import COMMON_FIELDS, MEMBER_FIELDS
+from lenet_study.grouping import COMMON_FIELDS, MEMBER_FIELDS
 
 # What a network may have beside a stack's fields, and each image still count by itself.
 LONE_FIELDS = frozenset({"connections", "output", "step_sizes", "dtype_policy"})

@@ -9,7 +9,6 @@ member's weights, its learning rate and its momentum are slices along axis 0.
 import functools
 import itertools
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,115 +19,13 @@ from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, l
 from lenet_keras.optimizer import Schedule, averaging, optimizer_class, schedule_shape
 from lenet_keras.recipe import InputError, Recipe
 from lenet_study import fused, scanned
+from lenet_study.grouping import carried, own_fields, stackable
 
-# What members of one stack may differ in.
-MEMBER_FIELDS = frozenset(
-    {
-        "activation",
-        "pooling",
-        "kernel_initializer",
-        "dropout",
-        "l1",
-        "l2",
-        "label_smoothing",
-        "learning_rate",
-        "momentum",
-        "weight_decay",
-        "schedule",
-    }
-)
-# What a stack honours and its members have in common. A recipe in which any other field is set
-# trains alone.
-COMMON_FIELDS = frozenset(
-    {
-        "dataset",
-        "augmentation",
-        "shift_pixels",
-        "cutout_size",
-        "mixup_alpha",
-        "normalization",
-        "teachers",
-        "teacher_epochs",
-        "teacher_learning_rate",
-        "teacher_weight_decay",
-        "teacher_share",
-        "optimizer",
-        "nesterov",
-        "ema_momentum",
-        "batch_size",
-        "epochs",
-        "early_stopping",
-    }
-)
-NORMALIZATIONS = frozenset({"none", "batch", "layer", "group"})
 POOLS: dict[str, Callable] = {
     "average": functools.partial(ops.average_pool, pool_size=(2, 2), strides=(2, 2)),
     "max": functools.partial(ops.max_pool, pool_size=(2, 2), strides=(2, 2)),
 }
-ON_A_PROCESSOR = 8  # members: with more, a step's arrays no longer stay in the cache
-NETWORK_FIELDS = frozenset({"activation", "pooling", "kernel_initializer", "normalization"})
 RISING = frozenset({"tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu"})
-
-
-def _own_fields(recipe: Recipe) -> frozenset[str]:
-    """What members of a stack like the recipe may differ in. Teachers, which teach all of them,
-    have the members' network."""
-    return MEMBER_FIELDS - NETWORK_FIELDS if recipe.teachers else MEMBER_FIELDS
-
-
-def _shared(recipe: Recipe) -> tuple:
-    """The values that all members of a stack have in common."""
-    own = _own_fields(recipe)
-    return tuple((n, v) for n, v in recipe if n not in own)
-
-
-def carried(recipe: Recipe) -> bool:
-    """Whether a stack, be it of one member, honours all that the recipe sets."""
-    return (
-        recipe.changes().keys() <= MEMBER_FIELDS | COMMON_FIELDS
-        and recipe.pooling in POOLS
-        and recipe.normalization in NORMALIZATIONS
-    )
-
-
-def stackable(recipe: Recipe) -> bool:
-    """Whether the recipe can train beside others: early stopping ends each at its own epoch."""
-    return carried(recipe) and not recipe.early_stopping
-
-
-def largest_stack() -> int:
-    """How many members a stack may have: what a person set as LENET_STACK, else as many as are
-    quickest on a processor. An accelerator bears more.
-
-    Raises:
-        InputError: LENET_STACK is no number from 1.
-    """
-    given = os.environ.get("LENET_STACK", str(ON_A_PROCESSOR))
-    if not given.isdecimal() or int(given) < 1:
-        raise InputError(f"LENET_STACK: found {given!r}; allowed: whole numbers from 1.")
-    return int(given)
-
-
-def group_for_stacking(recipes: Sequence[Recipe], size: int | None = None) -> list[list[Recipe]]:
-    """Split recipes into groups that can train side by side, `size` at the most, which is
-    `largest_stack` where it is not given.
-
-    A group of one trains alone. The order within a group is the order given, and groups are
-    ordered by their first member.
-    """
-    size = size or largest_stack()
-    groups: list[list[Recipe]] = []
-    filling: dict[tuple, list[Recipe]] = {}
-    for recipe in recipes:
-        shared = _shared(recipe)
-        if not stackable(recipe) or len(filling.get(shared, ())) in (0, size):
-            groups.append([])
-            if stackable(recipe):
-                filling[shared] = groups[-1]
-            groups[-1].append(recipe)
-        else:
-            filling[shared].append(recipe)
-    return groups
 
 
 class Stack(keras.Model):
@@ -161,7 +58,7 @@ class Stack(keras.Model):
         """
         super().__init__(name="stack")
         differing = {n for r in recipes for n, v in r if v != getattr(recipes[0], n)}
-        differing -= _own_fields(recipes[0])
+        differing -= own_fields(recipes[0])
         able = carried(recipes[0]) if len(recipes) == 1 else all(map(stackable, recipes))
         if differing or not able:
             raise InputError(

@@ -17,7 +17,8 @@ from lenet_keras.model import lenet5
 from lenet_keras.pipeline import shown
 from lenet_keras.recipe import Recipe
 from lenet_study import members
-from lenet_study.stack import NETWORK_FIELDS, Stack
+from lenet_study.grouping import NETWORK_FIELDS
+from lenet_study.stack import Stack
 
 # What teachers have in common with the recipe that they teach.
 OF_THE_TEACHERS = {"dataset", "augmentation", "shift_pixels", "batch_size", *NETWORK_FIELDS}

@@ -11,9 +11,10 @@ from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_study.curvature import MeasureCurvature
+from lenet_study.grouping import carried
 from lenet_study.members import fit
 from lenet_study.shards import ShardedNetwork, shardable
-from lenet_study.stack import Stack, carried
+from lenet_study.stack import Stack
 from lenet_study.teachers import relabelling, teach
 
 

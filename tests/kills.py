@@ -31,7 +31,6 @@ import yaml
 from examples import set_pause, train_quickly
 from tqdm import tqdm
 
-import lenet_study.stack  # noqa: F401  TensorFlow, for which no forked process then waits
 from lenet_keras.recipe import InputError
 from lenet_study import records
 from lenet_study.runner import run_study

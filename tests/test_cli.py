@@ -1,4 +1,4 @@
-"""The command line as people call it: real processes, on the digits."""
+"""The command line as people call it, on the digits."""
 
 import json
 import os
@@ -14,14 +14,21 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from examples import posix_only
+from here import invoke
 
 from lenet_study import cli, records
 
 ROOT = Path(__file__).parent.parent
 TRAIN, EVALUATE = str(ROOT / "train.py"), str(ROOT / "evaluate.py")
 LENET = ("-m", "lenet_study")
-QUICK = ("--dataset", "digits", "--set", "learning_rate=0.3", "--epochs", "2")
+PROGRAMS = {"train": cli.train, "evaluate": cli.evaluate, "lenet": cli.main}
+SHORT = ("--dataset", "digits", "--epochs", "1")
 RUN_FILES = ["curves.png", "model.keras", "run.json"]
+IMPORTS = """
+import lenet_keras, lenet_study.cli
+print("all that only reads")
+import lenet_keras.training
+"""
 TECHNIQUE = """
 title: Momentum
 question: Does momentum help on the digits?
@@ -108,8 +115,8 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(newcomer: Path) -> subprocess.CompletedProcess[str]:
     """`train.py` as a newcomer without CIFAR-10 calls it."""
-    options = ("--dataset", "auto", *QUICK[2:], "--seed", "7", "--out", "runs/first")
-    return call(newcomer, TRAIN, *options)
+    options = ("--dataset", "auto", "--set", "learning_rate=0.3", "--epochs", "2", "--seed", "7")
+    return call(newcomer, TRAIN, *options, "--out", "runs/first")
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +171,18 @@ def test_evaluate_finds_the_recorded_scores(copy: Path) -> None:
 
 def test_overwrite_replaces_a_run_and_evaluate_sees_another_model(copy: Path) -> None:
     record = (copy / "run.json").read_bytes()
-    answer = call(
-        copy.parent, TRAIN, *QUICK, "--seed", "8", "--out", "run", "--overwrite", "--quiet"
-    )
+    left = copy.with_name(f".{copy.name}.old")  # as after a kill between two steps
+    left.mkdir()
+    (left / "run.json").write_text("the only copy")
+    options = (*SHORT, "--seed", "8", "--out", "run", "--overwrite", "--quiet")
+    answer = invoke(copy.parent, cli.train, *options)
     assert answer.returncode == 0, answer.stderr
     assert "epoch" not in answer.stderr
-    assert sorted(contents(copy.parent)) == [f"run/{name}" for name in RUN_FILES]
+    assert sorted(contents(copy.parent)) == [
+        ".run.old/run.json",
+        *(f"run/{name}" for name in RUN_FILES),
+    ]
+    assert (left / "run.json").read_text() == "the only copy"
     assert records.read(copy / "run.json").seed == 8
 
     now = records.read(copy / "run.json").test
@@ -177,7 +190,7 @@ def test_overwrite_replaces_a_run_and_evaluate_sees_another_model(copy: Path) ->
     then = records.read(copy / "run.json").test
     assert now is not None
     assert then is not None
-    answer = call(copy.parent, EVALUATE, "run")
+    answer = invoke(copy.parent, cli.evaluate, "run")
     refused(answer, f"loss recorded {then.loss:.6f}, now {now.loss:.6f}", 1)
     assert "as recorded" not in answer.stdout
     assert f"{100 * now.accuracy:.2f} %" in answer.stdout
@@ -208,34 +221,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_leaves_no_half_of_a_run(small_disk: Path, tmp_path: Path) -> None:
-    arguments = (*QUICK[:4], "--epochs", "12", "--out", str(small_disk / "run"))
-    process = start_and_wait_for("epoch 2", tmp_path, TRAIN, *arguments)
-    filler = small_disk / "filler"
+def test_a_full_disk_leaves_no_half_of_a_run(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
-        filler.write_bytes(bytes(5_000_000))
-    assert not (small_disk / "run").exists(), "the run ended before the disk was full"
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "Traceback" not in errors
-    assert "No space left on device" in errors
-    assert "Make room" in errors
+        (small_disk / "filler").write_bytes(bytes(5_000_000))
+    answer = invoke(small_disk, cli.train, *SHORT, "--out", "run")
+    refused(answer, "run: the run cannot be written (No space left on device)", 1)
+    assert "Make room" in answer.stderr
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
-@posix_only
-def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path) -> None:
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Files of 100 kB at most; a model has three times as many."""
     import resource
 
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@posix_only
+def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path, small_files: None) -> None:
     before = contents(copy.parent)
-    limit = 100_000  # bytes; the model has three times as many
-    answer = call(
-        copy.parent,
-        TRAIN,
-        *QUICK,
-        *("--out", "run", "--overwrite"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    answer = invoke(copy.parent, cli.train, *SHORT, "--out", "run", "--overwrite")
     refused(answer, "run: the run cannot be written (File too large)", 1)
     assert contents(copy.parent) == before
 
@@ -251,46 +260,46 @@ def test_evaluate_refuses_what_train_did_not_write(
     name: str, old: bytes, new: bytes, message: str, copy: Path
 ) -> None:
     (copy / name).write_bytes((copy / name).read_bytes().replace(old, new))
-    refused(call(copy.parent, EVALUATE, "run"), message)
+    refused(invoke(copy.parent, cli.evaluate, "run"), message)
     assert sorted(contents(copy)) == RUN_FILES
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{train} --set optimzer=adam", "optimzer: no such field. Did you mean 'optimizer'?"),
-        ("{train} typo.yaml", "typo.yaml: this is not a valid recipe.\n  epoch: no such field."),
-        ("{train} --set learning_rate=fast", "--set: this is not a valid recipe.\n  learning_rate"),
-        ("{train} --set learning_rate=-0.1", "learning_rate: found -0.1; allowed: greater than 0"),
-        ("{train} --set epochs=0", "epochs: found 0"),
-        ("{train} --epochs 0", "'--epochs': 0 is not in the range x>=1"),
-        ("{train} --set optimizer=adma", "optimizer: found 'adma'"),
-        ("{train} --set epochs", "--set epochs: expected field=value"),
-        ("{train} --set dataset=auto", "dataset: found 'auto'"),
-        ("{train} missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
-        ("{train} momentum.yaml", "python -m lenet_study study momentum.yaml"),
-        ("{train} --dataset cifar", "'cifar' is not one of"),
-        ("{train} --data-dir nowhere", "'--data-dir': Path 'nowhere' does not exist"),
-        ("{train} --seed -1", "'--seed': -1 is not in the range"),
-        ("{train} --epoch 3", "--epochs"),
-        ("{train} --out notes.txt", "--out notes.txt: "),
-        ("{train} --out taken", "--out taken: holds a run. Choose another folder, or replace"),
-        ("{train} --out mine --overwrite", "--out mine: holds diary.txt"),
-        ("{train} --out new --tensorboard new/logs", "--tensorboard new/logs: lies in new"),
+        ("train --set optimzer=adam", "optimzer: no such field. Did you mean 'optimizer'?"),
+        ("train typo.yaml", "typo.yaml: this is not a valid recipe.\n  epoch: no such field."),
+        ("train --set learning_rate=fast", "--set: this is not a valid recipe.\n  learning_rate"),
+        ("train --set learning_rate=-0.1", "learning_rate: found -0.1; allowed: greater than 0"),
+        ("train --set epochs=0", "epochs: found 0"),
+        ("train --epochs 0", "'--epochs': 0 is not in the range x>=1"),
+        ("train --set optimizer=adma", "optimizer: found 'adma'"),
+        ("train --set epochs", "--set epochs: expected field=value"),
+        ("train --set dataset=auto", "dataset: found 'auto'"),
+        ("train missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
+        ("train momentum.yaml", "python -m lenet_study study momentum.yaml"),
+        ("train --dataset cifar", "'cifar' is not one of"),
+        ("train --data-dir nowhere", "'--data-dir': Path 'nowhere' does not exist"),
+        ("train --seed -1", "'--seed': -1 is not in the range"),
+        ("train --epoch 3", "--epochs"),
+        ("train --out notes.txt", "--out notes.txt: "),
+        ("train --out taken", "--out taken: holds a run. Choose another folder, or replace"),
+        ("train --out mine --overwrite", "--out mine: holds diary.txt"),
+        ("train --out new --tensorboard new/logs", "--tensorboard new/logs: lies in new"),
         (
-            "{train} --out new --tensorboard notes.txt/a",
+            "train --out new --tensorboard notes.txt/a",
             "notes.txt/a: is a file, or lies below one",
         ),
-        ("{train} --set epochs=2024-13-45", "epochs: found '2024-13-45'; allowed: a valid integer"),
-        ("{evaluate} missing", "missing: holds no run.json. Name a folder that train.py wrote"),
-        ("{evaluate} taken", "run.json: is no record: it is not JSON"),
-        ("{lenet} trian", "No such command 'trian'"),
-        ("{lenet} study momentum.yaml --variants heavi", "Did you mean 'heavy'?"),
-        ("{lenet} study momentum.yaml --executor threads", "executor: found 'threads'"),
-        ("{lenet} study momentum.yaml --seeds 1", "'--seeds': 1 is not in the range x>=2"),
-        ("{lenet} study missing.yaml", "missing.yaml: cannot be read"),
-        ("{lenet} records", "results: no such folder"),
-        ("{lenet} reproduce", "results: no such folder"),
+        ("train --set epochs=2024-13-45", "epochs: found '2024-13-45'; allowed: a valid integer"),
+        ("evaluate missing", "missing: holds no run.json. Name a folder that train.py wrote"),
+        ("evaluate taken", "run.json: is no record: it is not JSON"),
+        ("lenet trian", "No such command 'trian'"),
+        ("lenet study momentum.yaml --variants heavi", "Did you mean 'heavy'?"),
+        ("lenet study momentum.yaml --executor threads", "executor: found 'threads'"),
+        ("lenet study momentum.yaml --seeds 1", "'--seeds': 1 is not in the range x>=2"),
+        ("lenet study missing.yaml", "missing.yaml: cannot be read"),
+        ("lenet records", "results: no such folder"),
+        ("lenet reproduce", "results: no such folder"),
     ],
 )
 def test_bad_input_is_answered_with_what_to_do(
@@ -303,50 +312,40 @@ def test_bad_input_is_answered_with_what_to_do(
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text("kept")
     before = contents(tmp_path)
-    programs = {"train": TRAIN, "evaluate": EVALUATE, "lenet": " ".join(LENET)}
-    answer = call(tmp_path, *arguments.format(**programs).split())
+    program, *options = arguments.split()
+    answer = invoke(tmp_path, PROGRAMS[program], *options)
     refused(answer, message)
     assert answer.stdout in ("", "Dataset: digits\n")
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "errors"),
+    ("arguments", "code", "imported", "errors"),
     [
-        (("-c", "import lenet_keras, lenet_study.cli"), 0, ""),
-        ((*LENET, "records"), 2, "Error: LENET_THREADS: found 'two'; allowed: whole numbers"),
-        (("-c", "import lenet_keras.training"), 1, "InputError: LENET_THREADS: found 'two'"),
+        ((*LENET, "records"), 2, "", "Error: LENET_THREADS: found 'two'; allowed: whole numbers"),
+        (("-c", IMPORTS), 1, "all that only reads\n", "InputError: LENET_THREADS: found 'two'"),
     ],
 )
 def test_a_number_of_threads_that_is_none_is_refused_by_what_computes(
     arguments: tuple[str, ...],
     code: int,
+    imported: str,
     errors: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LENET_THREADS", "two")
     answer = call(tmp_path, *arguments)
-    assert (answer.returncode, answer.stdout) == (code, "")
+    assert (answer.returncode, answer.stdout) == (code, imported)
     assert errors in answer.stderr
 
 
 def test_what_plain_keras_does_not_have_is_trained_as_studies_do(tmp_path: Path) -> None:
     options = ("--set", "step_sizes=gauss_newton", "--set", "learning_rate=0.001")
-    answer = call(tmp_path, TRAIN, *QUICK, *options, "--out", "run", "--quiet")
+    answer = invoke(tmp_path, cli.train, *SHORT, *options, "--out", "run", "--quiet")
     assert answer.returncode == 0, answer.stderr
     run = records.read(tmp_path / "run" / "run.json")
     assert (run.recipe.step_sizes, run.status) == ("gauss_newton", "completed")
-
-
-def test_an_overwritten_run_survives_what_an_interrupted_call_left(copy: Path) -> None:
-    left = copy.with_name(f".{copy.name}.old")  # as after a kill between two steps
-    left.mkdir()
-    (left / "run.json").write_text("the only copy")
-    answer = call(copy.parent, TRAIN, *QUICK, "--out", copy.name, "--overwrite", "--quiet")
-    assert answer.returncode == 0, answer.stderr
-    assert (left / "run.json").read_text() == "the only copy"
-    assert sorted(path.name for path in copy.iterdir()) == RUN_FILES
 
 
 @pytest.mark.parametrize("name", [None, *cli.main.commands])
@@ -374,7 +373,7 @@ except SystemExit as end:
 
 def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     (tmp_path / "momentum.yaml").write_text(TECHNIQUE)
-    answer = call(tmp_path, *LENET, "study", "momentum.yaml", "--quiet")
+    answer = invoke(tmp_path, cli.main, "study", "momentum.yaml", "--quiet")
     assert answer.returncode == 0, answer.stderr
     runs = records.table(tmp_path / "results")
     assert runs.groupby(["purpose", "variant"]).size().to_dict() == {
@@ -390,16 +389,16 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
         (line,) = (line for line in lines if line.split()[:1] == [variant])
         assert f" {100 * group['test_accuracy'].mean():.2f} [" in line
 
-    answer = call(
-        tmp_path, *LENET, *("records", "--variant=heavy", "--purpose=final", "--csv=heavy.csv")
-    )
+    options = ("--variant=heavy", "--purpose=final", "--csv=heavy.csv")
+    answer = invoke(tmp_path, cli.main, "records", *options)
     assert answer.returncode == 0, answer.stderr
     written = pd.read_csv(tmp_path / "heavy.csv")
     assert list(written.columns) == list(runs.columns)
     assert written["test_accuracy"].tolist() == pytest.approx(
         final.loc[final["variant"] == "heavy", "test_accuracy"].tolist()
     )
-    refused(call(tmp_path, *LENET, "records", "--variant", "heavi"), "Did you mean 'heavy'?")
+    answer = invoke(tmp_path, cli.main, "records", "--variant", "heavi")
+    refused(answer, "Did you mean 'heavy'?")
     listing = start_and_wait_for("", tmp_path, *LENET, "records")
     assert listing.stdout is not None
     assert listing.stderr is not None
@@ -415,7 +414,8 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     checked = tmp_path / "checked" / changed.relative_to(tmp_path / "results")
     records.write(run.model_copy(update={"history": history}), checked)
     shutil.copy(held, tmp_path / "checked" / held.relative_to(tmp_path / "results"))
-    answer = call(tmp_path, *LENET, "reproduce", "--results", "checked", "--sample", "2", "--quiet")
+    options = ("--results", "checked", "--sample", "2", "--quiet")
+    answer = invoke(tmp_path, cli.main, "reproduce", *options)
     refused(answer, "1 of 2 runs came out otherwise", 1)
     good, bad = sorted(answer.stdout.splitlines(), key=lambda line: "NOT" in line)
     assert f"{held.name}: reproduced" in good

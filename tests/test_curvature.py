@@ -8,7 +8,7 @@ from lenet_keras.lenet_1998 import CONNECTIONS
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
 from lenet_study.curvature import MU, gauss_newton_diagonal
-from lenet_study.stack import stackable
+from lenet_study.grouping import stackable
 from lenet_study.training import train_alone
 
 OF_1998 = Recipe(activation="scaled_tanh", pooling="trainable", connections="table_1", output="rbf")

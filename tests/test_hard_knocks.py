@@ -41,6 +41,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "JUPYTER_PATH": str(person / "jupyter"),
         "JUPYTER_RUNTIME_DIR": "/dev/null/runtime",
         "KERAS_HOME": "../person/keras",
+        "KERAS_MAX_EPOCHS": "1",
+        "KERAS_MAX_STEPS_PER_EPOCH": "1",
         "LC_ALL": "C",
         "MATPLOTLIBRC": str(person / "matplotlibrc"),
         "MPLBACKEND": "Agg",
@@ -76,20 +78,23 @@ def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
     write_notebook(
         path,
         "from matplotlib import pyplot as plt\n_ = plt.plot([1, 2])",
-        "import sys, lenet_study, keras\nfrom lenet_keras.backend import ops\n"
-        "print(sys.executable, lenet_study.__path__[0], ops.ones(1).dtype.name, end='')",
+        "import sys, lenet_study; print(sys.executable, lenet_study.__path__[0], end='')",
+        "from lenet_keras.backend import keras, ops; limits = keras.config\n"
+        "print(ops.ones(1).dtype.name, limits.max_epochs(), limits.max_steps_per_epoch(), end='')",
         "from lenet_study import style\n_ = style.save(plt.figure(), f'{figures_dir}/drawn')",
         parameters='figures_dir = "../figures"',
     )
     answer = run(settings, *LENET, "notebooks", "--in-place", "--quiet")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    _, figure, code, _ = nbformat.read(path, as_version=4).cells
+    _, figure, code, computing, _ = nbformat.read(path, as_version=4).cells
     assert "image/png" in figure.outputs[-1].data
-    assert [o.text for o in code.outputs] == [f"{sys.executable} {ROOT / 'lenet_study'} float32"]
+    assert [o.text for o in code.outputs] == [f"{sys.executable} {ROOT / 'lenet_study'}"]
+    assert [o.text for o in computing.outputs] == ["float32 None None"]
 
     # The guard: it says the same, whatever kernel the notebook was saved with, and writes nothing.
     content = nbformat.read(path, as_version=4)
     content.metadata["kernelspec"]["name"] = "somebodys"
+    del content.cells[3]  # TensorFlow is dear to import, and what it finds has been seen
     nbformat.write(content, path)
     (path.parent / "conftest.py").write_bytes((ROOT / "notebooks" / "conftest.py").read_bytes())
     before = files(settings)

@@ -2,23 +2,26 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from examples import calls, make_provenance, make_run, train_quickly, until
+from here import invoke
 from test_executors import TESTED, Cluster
 
 import lenet_keras
 from lenet_keras import backend
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Scores
-from lenet_study import readme, records
+from lenet_study import cli, readme, records
 from lenet_study.records import Location
 from lenet_study.reproduce import compare, draw
 from lenet_study.runner import alone_in, run_study
@@ -55,17 +58,6 @@ def run_quickly(study: Study, folder: Path, **arguments: Any) -> Any:
     return run_study(study, folder / "results", **arguments)
 
 
-def command(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> Any:
-    return subprocess.run(
-        [sys.executable, "-m", "lenet_study", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 # A cluster that cannot work
 
 
@@ -78,42 +70,35 @@ def scheduler(tmp_path: Path) -> Iterator[Cluster]:
     cluster.close()
 
 
-STUDY_ON_DASK = """
-import sys
-from pathlib import Path
-from examples import train_quickly
-from lenet_study.runner import run_study
-from lenet_study.study import Study
-
-file, executor = sys.argv[1:]
-arguments = dict(data_dir="data", progress=False, trainer=train_quickly)
-print(len(run_study(Study.from_yaml(file), "results", executor=executor, **arguments)))
-"""
-
-
 def test_a_scheduler_without_workers_is_told_and_paths_mean_what_they_meant_where_typed(
-    tmp_path: Path, scheduler: Cluster
+    tmp_path: Path,
+    scheduler: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     (home / "data").mkdir(parents=True)
     elsewhere.mkdir()
-    with (home / "stderr").open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", STUDY_ON_DASK, str(study_file(home)), scheduler.name],
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": TESTED},
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
+    monkeypatch.chdir(home)
+    study = Study.from_yaml(study_file(home))
     said = "has no workers; waiting for one. Start it in an environment like this one: dask worker"
-    until(lambda: said in (home / "stderr").read_text())
-    assert process.poll() is None
-    scheduler.start_worker(cwd=elsewhere)
-    answer, _ = process.communicate(timeout=120)
-    assert answer.strip() == str(RUNS)
+    errors = ""
+    with ThreadPoolExecutor() as pool:
+        how: dict[str, Any] = {"data_dir": "data", "executor": scheduler.name}
+        runs = pool.submit(run_quickly, study, Path(), **how)
+
+        def told() -> bool:
+            nonlocal errors
+            errors += capsys.readouterr().err
+            return said in errors
+
+        until(lambda: told() or runs.done())
+        assert not runs.done(), runs.exception()
+        scheduler.start_worker(cwd=elsewhere)
+        assert len(runs.result(timeout=120)) == RUNS
     assert len(calls(home / "data")) > 0
-    assert (home / "stderr").read_text().count(said) == 1
+    told()
+    assert errors.count(said) == 1
 
 
 WITHOUT_THE_PACKAGE = """
@@ -132,15 +117,12 @@ def test_workers_that_cannot_do_the_work_are_named(
         shutil.copytree(ROOT / package, other / package)
     with (other / "lenet_study" / "files.py").open("a") as file:
         file.write("# another version\n")
-    worker = scheduler.start_worker(PYTHONPATH=os.pathsep.join([str(other), str(ROOT / "tests")]))
-    with pytest.raises(InputError, match=r"tcp.*: the package lenet_study is version \w+, here"):
+    path = os.pathsep.join([str(other), str(ROOT / "tests")])
+    worker = scheduler.start_worker(PYTHONPATH=path, KERAS_BACKEND="jax")
+    with pytest.raises(InputError) as refusal:
         run_quickly(study, tmp_path, executor=scheduler.name)
-    worker.kill()
-    worker.wait()
-
-    worker = scheduler.start_worker(KERAS_BACKEND="jax")
-    with pytest.raises(InputError, match="KERAS_BACKEND is jax, here tensorflow"):
-        run_quickly(study, tmp_path, executor=scheduler.name)
+    assert re.search(r"tcp.*: the package lenet_study is version \w+, here", str(refusal.value))
+    assert re.search("tcp.*: KERAS_BACKEND is jax, here tensorflow", str(refusal.value))
     worker.kill()
     worker.wait()
 
@@ -208,26 +190,42 @@ def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path, script: str
     assert not list(tmp_path.rglob("seed-*.json"))
 
 
+LOCKED = """
+import os, sys
+from pathlib import Path
+from lenet_keras.recipe import InputError
+from lenet_study.runner import alone_in
+
+for os.environ["FLOCK_ERRNO"] in sys.argv[2:]:
+    try:
+        with alone_in(Path(sys.argv[1])):
+            pass
+    except InputError as error:
+        print(error)
+"""
+
+
 @pytest.mark.skipif(
     not (sys.platform == "linux" and shutil.which("gcc")), reason="gcc makes what is preloaded"
 )
 def test_a_file_system_without_locks_is_named(tmp_path: Path) -> None:
     library = tmp_path / "no_locks.so"
     source = Path(__file__).with_name("no_locks.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
-    script = "import sys; from pathlib import Path; from lenet_study.runner import alone_in\n"
-    script += "with alone_in(Path(sys.argv[1])): pass"
-    for number in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
-        ended = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / "study")],
-            env={**os.environ, "LD_PRELOAD": str(library), "FLOCK_ERRNO": str(number)},
-            capture_output=True,
-            text=True,
-        )
-        last = ended.stderr.splitlines()[-1]
-        assert "the file system gives no lock" in last
-        assert os.strerror(number) in last
-        assert "writable" not in last
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    answers = [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL]
+    ended = subprocess.run(
+        [sys.executable, "-c", LOCKED, str(tmp_path / "study"), *map(str, answers)],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    told = ended.stdout.splitlines()
+    assert len(told) == len(answers), ended.stderr
+    for number, line in zip(answers, told, strict=True):
+        assert "the file system gives no lock" in line
+        assert os.strerror(number) in line
+        assert "writable" not in line
 
 
 def test_advice_fits_what_the_file_system_answers(tmp_path: Path) -> None:
@@ -339,20 +337,6 @@ def test_a_run_that_ended_early_elsewhere_is_compared_by_its_end() -> None:
     assert not compare(Path("seed-0.json"), run, again).held
 
 
-def test_keras_may_not_shorten_what_is_recorded() -> None:
-    limits = {"KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "1"}
-    asked = "print(keras.config.max_epochs(), keras.config.max_steps_per_epoch())"
-    ended = subprocess.run(
-        [sys.executable, "-c", f"from lenet_keras.backend import keras; {asked}"],
-        env={**os.environ, **limits},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ended.stdout == "None None\n"
-
-
 def test_a_study_whose_records_vanish_meanwhile_does_not_succeed(
     study: Study, tmp_path: Path
 ) -> None:
@@ -419,10 +403,9 @@ def test_a_command_without_content_does_not_succeed(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     readme = (ROOT / "README.md").read_bytes()
-    ended = command(*(argument.format(tmp_path) for argument in arguments))
+    ended = invoke(ROOT, cli.main, *(argument.format(tmp_path) for argument in arguments))
     assert ended.returncode == 2
     assert message in ended.stderr
-    assert "Traceback" not in ended.stderr
     assert not list(tmp_path.iterdir())
     assert (ROOT / "README.md").read_bytes() == readme
 
@@ -436,7 +419,7 @@ def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> Non
     (configs / "schedule.yaml").write_text(yaml.safe_dump(lacking))
     page = tmp_path / "README.md"
     page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
-    ended = command("report", cwd=tmp_path)
+    ended = invoke(tmp_path, cli.main, "report")
     assert ended.returncode == 1
     assert "so not in figures and README: Schedule." in ended.stderr
     assert "Optimisation" in page.read_text()

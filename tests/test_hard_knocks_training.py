@@ -1,6 +1,6 @@
 """Faults that people met elsewhere, tried on training, evaluation, data and files; by their kind.
 
-Real processes, real files, real environment variables.
+Real files and, wherever a fault is one of a process, real processes with real variables.
 """
 
 import json
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from examples import posix_only
+from here import invoke
 from mutated_yaml import answers
 
 from lenet_keras.data import load_digits
 from lenet_keras.recipe import InputError, Recipe, parse_yaml, read_recipe
-from lenet_study import records
+from lenet_study import cli, records
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--dataset", "digits", "--set", "learning_rate=0.3", "--epochs", "1", "--quiet")
@@ -39,10 +40,6 @@ def call(folder: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 def train(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return call(folder, str(ROOT / "train.py"), *QUICK, *options, **variables)
-
-
-def evaluate(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return call(folder, str(ROOT / "evaluate.py"), *options, **variables)
 
 
 @pytest.fixture
@@ -106,66 +103,65 @@ def test_a_file_with_slips_is_read_or_refused_by_its_name(tmp_path: Path) -> Non
 
 # --- a model that misleads ---------------------------------------------------------------------
 
-OF_1998 = ("activation=scaled_tanh", "pooling=trainable", "connections=table_1", "output=rbf")
+NETWORKS = {
+    "today": ("normalization=batch", "pooling=max", "dropout=0.2"),
+    "1998": ("activation=scaled_tanh", "pooling=trainable", "connections=table_1", "output=rbf"),
+}
 LOADED = """
 import sys, keras, numpy as np
 images = np.load("images.npy")
-model = keras.models.load_model("run/model.keras")
-np.save("uint8.npy", model.predict(images, verbose=0))
-np.save("float.npy", model.predict(images.astype("float32"), verbose=0))
+for name in sys.argv[1:]:
+    model = keras.models.load_model(f"{name}/model.keras")
+    np.save(f"{name}-uint8.npy", model.predict(images, verbose=0))
+    np.save(f"{name}-float.npy", model.predict(images.astype("float32"), verbose=0))
 assert not [name for name in sys.modules if name.startswith("lenet")]
 """
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [("normalization=batch", "pooling=max", "dropout=0.2"), OF_1998],
-    ids=["today", "1998"],
-)
-def test_plain_keras_loads_a_model_that_takes_images_as_they_are(
-    fields: tuple[str, ...], tmp_path: Path
-) -> None:
-    settings = [part for field in fields for part in ("--set", field)]
-    answer = train(tmp_path, *settings, "--set", "learning_rate=0.01", "--out", "run")
-    assert answer.returncode == 0, answer.stderr
+def test_plain_keras_loads_models_that_take_images_as_they_are(tmp_path: Path) -> None:
+    for name, fields in NETWORKS.items():
+        settings = [part for field in fields for part in ("--set", field)]
+        options = (*settings, "--set", "learning_rate=0.01", "--out", name)
+        answer = invoke(tmp_path, cli.train, *QUICK, *options)
+        assert answer.returncode == 0, answer.stderr
     data = load_digits()
     np.save(tmp_path / "images.npy", data.test.images)
-    answer = call(tmp_path, "-c", LOADED, PYTHONPATH="unset")
+    answer = call(tmp_path, "-c", LOADED, *NETWORKS, PYTHONPATH="unset")
     assert answer.returncode == 0, answer.stderr
-    run = records.read(tmp_path / "run" / "run.json")
-    for name in ("uint8", "float"):
-        predicted = np.load(tmp_path / f"{name}.npy").argmax(axis=1)
-        np.testing.assert_array_equal(predicted == data.test.labels, run.correct)
-    answer = evaluate(tmp_path, "run", "--json")
-    assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout)["as_recorded"]
+    for name in NETWORKS:
+        run = records.read(tmp_path / name / "run.json")
+        for kind in ("uint8", "float"):
+            predicted = np.load(tmp_path / f"{name}-{kind}.npy").argmax(axis=1)
+            np.testing.assert_array_equal(predicted == data.test.labels, run.correct)
+        answer = invoke(tmp_path, cli.evaluate, name, "--json")
+        assert answer.returncode == 0, answer.stderr
+        assert json.loads(answer.stdout)["as_recorded"]
 
 
 # --- a picture that cannot be drawn ------------------------------------------------------------
 
 
-def test_a_person_s_matplotlib_changes_no_run(tmp_path: Path) -> None:
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
-    answer = train(
-        tmp_path, "--out", "run", MPLBACKEND="nonsense", MATPLOTLIBRC=str(tmp_path / "matplotlibrc")
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert (tmp_path / "run" / "curves.png").exists()
+BOTH = """
+import sys
+from lenet_study.cli import evaluate, train
+for command, arguments in ((train, sys.argv[1:]), (evaluate, ["run"])):
+    try:
+        command(arguments)
+    except SystemExit as end:
+        print("exit code", end.code)
+"""
 
 
 def test_a_run_and_its_scores_outlive_their_pictures(tmp_path: Path, without_figures: str) -> None:
-    answer = train(tmp_path, "--out", "run", PYTHONPATH=without_figures)
-    assert answer.returncode == 1
+    answer = call(tmp_path, "-c", BOTH, *QUICK, "--out", "run", PYTHONPATH=without_figures)
+    assert answer.stdout.count("exit code 1\n") == 2, answer.stderr
     assert "curves.png: could not be drawn (libpng is missing)" in answer.stderr
+    assert "Accuracy and loss are as recorded." in answer.stdout
+    assert "confusion.png: could not be drawn (libpng is missing)" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"model.keras", "run.json"}
 
-    answer = evaluate(tmp_path, "run", PYTHONPATH=without_figures)
-    assert answer.returncode == 1
-    assert "Accuracy and loss are as recorded." in answer.stdout
-    assert "confusion.png: could not be drawn (libpng is missing)" in answer.stderr
-
-    answer = evaluate(tmp_path, "run", "--out", "pictures/new")
+    answer = invoke(tmp_path, cli.evaluate, "run", "--out", "pictures/new")
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "pictures" / "new" / "confusion.png").exists()
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"model.keras", "run.json"}
@@ -194,21 +190,27 @@ def test_table_1_is_built_in_mixed_precision() -> None:
     assert lenet5(recipe).output_shape == (None, 10)
 
 
-# --- paths as people type them; no home, no name -----------------------------------------------
+# --- a person's settings, and paths as people type them; no home, no name ----------------------
 
 
-def test_a_home_is_a_home_wherever_it_is_typed(tmp_path: Path) -> None:
+def test_a_home_is_a_home_wherever_it_is_typed_and_a_person_s_matplotlib_changes_no_run(
+    tmp_path: Path,
+) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    answer = train(tmp_path, "--out=~/run", "--data-dir=~/", HOME=str(home), USERPROFILE=str(home))
+    (home / "matplotlibrc").write_text("text.usetex: True\n")
+    person = {"HOME": str(home), "USERPROFILE": str(home), "MPLBACKEND": "nonsense"}
+    person |= {"MATPLOTLIBRC": str(home / "matplotlibrc")}
+    answer = train(tmp_path, "--out=~/run", "--data-dir=~/", **person)
     assert answer.returncode == 0, answer.stderr
     assert (home / "run" / "run.json").exists()
+    assert (home / "run" / "curves.png").exists()
     assert not (tmp_path / "~").exists()
 
 
 @posix_only
 def test_nobody_s_home_is_refused(tmp_path: Path) -> None:
-    answer = train(tmp_path, "--out=~nobody-of-that-name/run")
+    answer = invoke(tmp_path, cli.train, *QUICK, "--out=~nobody-of-that-name/run")
     assert answer.returncode == 2
     assert "there is no such home folder; write the path in full" in answer.stderr
 

@@ -10,7 +10,7 @@ from lenet_keras.model import lenet5
 from lenet_keras.optimizer import schedule_shape
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.training import train
-from lenet_study.stack import stackable
+from lenet_study.grouping import stackable
 
 RECIPE = Recipe(activation="scaled_tanh", pooling="trainable", connections="table_1", output="rbf")
 

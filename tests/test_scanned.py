@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lenet_keras.recipe import InputError, Recipe
-from lenet_study.stack import group_for_stacking
+from lenet_study.grouping import group_for_stacking
 
 PROGRAM = """
 import itertools

@@ -15,8 +15,9 @@ from lenet_keras.optimizer import optimizer
 from lenet_keras.pipeline import normalisation, training_batches
 from lenet_keras.recipe import Activation, InputError, Recipe
 from lenet_keras.training import train
+from lenet_study.grouping import carried, group_for_stacking
 from lenet_study.shards import shardable
-from lenet_study.stack import Stack, carried, group_for_stacking, grouped_convolution, one_by_one
+from lenet_study.stack import Stack, grouped_convolution, one_by_one
 from lenet_study.training import train_alone, train_stack
 
 DIGITS = load_data("digits")
