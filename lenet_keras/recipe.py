@@ -177,12 +177,11 @@ class Recipe(BaseModel):
 
     def changes(self) -> dict[str, Any]:
         """The fields that differ from the baseline, as JSON-able values."""
-        baseline = {name: field.default for name, field in type(self).model_fields.items()}
-        values = {name: getattr(self, name) for name in baseline}
+        fields = type(self).model_fields
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-            if value != baseline[name]
+            for name, value in self
+            if value != fields[name].default
         }
 
     @property

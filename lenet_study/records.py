@@ -222,6 +222,24 @@ def read(path: Path) -> Run:
     return run
 
 
+def validation(path: Path) -> float:
+    """The validation accuracy of a recorded run, minus infinity where it diverged.
+
+    A study asks for it again and again; the file is read once for as long as it stays as it is.
+
+    Raises:
+        InputError: see `read`.
+    """
+    state = path.stat() if path.exists() else None
+    return _validation(path, state and (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@functools.cache
+def _validation(path: Path, state: tuple[int, ...] | None) -> float:
+    run = read(path)
+    return -math.inf if run.status == "diverged" else run.validation.accuracy
+
+
 _RESTORE = "Restore it, or delete it and the study trains this run again."
 
 

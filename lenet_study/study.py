@@ -289,21 +289,14 @@ class Study(_Frozen):
         """Validation accuracy at the end of tuning by learning rate, mean over the tuning seeds;
         minus infinity where a run diverged. Nothing unless all of the grid is recorded."""
         planned = self.tuning_runs([variant], {variant: grid})
-        runs = [run.read(results_dir) for run in planned if run.exists(results_dir)]
-        if len(runs) < len(planned):
+        found = [run.location.found(Path(results_dir)) for run in planned]
+        accuracies = [records.validation(path) for path in found if path]
+        if len(accuracies) < len(planned):
             return {}
-        return {
-            rate: float(
-                np.mean(
-                    [
-                        -math.inf if run.status == "diverged" else run.validation.accuracy
-                        for run in runs
-                        if run.recipe.learning_rate == rate
-                    ]
-                )
-            )
-            for rate in grid
-        }
+        by_rate: dict[float, list[float]] = {rate: [] for rate in grid}
+        for run, accuracy in zip(planned, accuracies, strict=True):
+            by_rate[run.recipe.learning_rate].append(accuracy)
+        return {rate: float(np.mean(values)) for rate, values in by_rate.items()}
 
     def _steps_to(self, variant: str) -> list[Variant]:
         """What makes a variant of the base: itself, in a ladder also every rung below it."""

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import yaml
 from examples import calls, posix_only, set_pause, train_quickly, until
+from workers import die, fail, hold_workers, whereabouts
 
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
@@ -56,33 +57,6 @@ def running(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def whereabouts(_: int = 0) -> tuple[int, str | None, str | None]:
-    time.sleep(0.3)
-    return (
-        os.getpid(),
-        os.environ.get("LENET_THREADS"),
-        os.environ.get("TF_NUM_INTEROP_THREADS"),
-    )
-
-
-def fail(message: str) -> None:
-    raise InputError(message)
-
-
-def die() -> None:
-    os._exit(1)
-
-
-def die_while_training(*_: object) -> list[Run]:
-    die()
-    return []
-
-
-def sleep_long(folder: Path) -> None:
-    (folder / f"{os.getpid()}.pid").touch()
-    time.sleep(600)
 
 
 @pytest.mark.parametrize(
@@ -131,15 +105,9 @@ def test_every_executor_gives_the_same_table(study: Study, tmp_path: Path) -> No
 def test_a_worker_that_dies_is_named(study: Study, tmp_path: Path) -> None:
     run(study, tmp_path, "local", variants=["sgd"])
     with pytest.raises(InputError, match="fewer processes"):
-        run(study, tmp_path, "processes:2", trainer=die_while_training)
+        run(study, tmp_path, "processes:2", trainer=die)
     assert len(study.table(tmp_path / "results")) == 2 + 6
     assert len(run(study, tmp_path, "local")) == RUNS
-
-
-def hold_workers(folder: Path) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    with open_executor("processes:2") as (executor, _):
-        wait([executor.submit(sleep_long, folder) for _ in range(2)])
 
 
 @posix_only
@@ -209,10 +177,11 @@ class Cluster:
             process.wait()
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for two tests, the first of which takes a worker from it and the second the scheduler."""
     pytest.importorskip("distributed", reason="distributed (the extra 'dask') is not installed")
-    cluster = Cluster(tmp_path)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     yield cluster
     cluster.close()
 

@@ -47,6 +47,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MATPLOTLIBRC": str(person / "matplotlibrc"),
         "MPLBACKEND": "Agg",
         "MPLCONFIGDIR": "/dev/null/matplotlib",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.path.relpath(ROOT, tmp_path / "project"),
         "PYTHONSTARTUP": str(person / "startup.py"),
         "PYTHONWARNINGS": "default",
