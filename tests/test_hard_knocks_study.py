@@ -1,6 +1,7 @@
 """Studies under hard knocks: clusters that cannot work, wrong advice, kills, empty successes."""
 
 import errno
+import math
 import os
 import re
 import shutil
@@ -263,6 +264,18 @@ def test_a_study_takes_runs_of_its_own_backend_alone(
     assert asked.found(tmp_path) == tensorflow  # whatever reads it
     own = recorded_by("jax", tmp_path, "schedule")
     assert Location("schedule", "final", "sgd", key, 0).found(tmp_path) == own
+
+
+def test_a_record_that_was_replaced_counts_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    records.write(make_run(), path)
+    assert records.validation(path) == make_run().validation.accuracy
+    path.unlink()
+    records.write(make_run(status="diverged"), path)
+    assert records.validation(path) == -math.inf
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        records.validation(path)
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "jax"])
