@@ -36,9 +36,14 @@ def load_folder(path: Path | str, name: str | None = None) -> Dataset:
     folder = expanded(path)
     name = _own_name(folder.resolve().name if name is None else name)
     there = _folders(folder)
-    if "train" not in there or not PARTS.keys() >= set(there):
+    classes = _folders(folder / "train") if "train" in there else []
+    if not classes and not ("train" in there and PARTS.keys() >= set(there)):
         return _dataset(name, {"train": _read(folder, there)}, there, folder)
-    classes = _folders(folder / "train")
+    if foreign := set(there).difference(PARTS):
+        raise InputError(
+            f"{folder}: holds folders train and {min(foreign)}; allowed beside train, where that "
+            "holds folders: test, and validation or val."
+        )
     for part in there:
         if others := set(_folders(folder / part)).difference(classes):
             raise InputError(f"{folder / part}: {min(others)} is no class of {folder / 'train'}.")

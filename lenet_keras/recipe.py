@@ -30,7 +30,7 @@ def dataset_name(name: str) -> str:
     Raises:
         ValueError: it may not.
     """
-    if name == "auto" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+    if name == "auto" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
         raise ValueError(
             f"allowed: {', '.join(DATASETS)}, or a name for your own images, of letters, digits, "
             "'-' and '_'"

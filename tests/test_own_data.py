@@ -219,6 +219,11 @@ def spoil(folder: Path, how: str) -> None:
         draw(folder.parent / "new" / "test", ("oak",))
         folder.rename(folder.parent / "old")
         (folder.parent / "new").rename(folder)
+    elif how in ("part of another name", "parts without classes"):
+        for part in ("train", "valid" if how == "part of another name" else "test"):
+            draw(folder / part, CLASSES if how == "part of another name" else ("",))
+        for class_name in CLASSES:
+            (folder / class_name).rename(folder.parent / class_name)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +235,8 @@ def spoil(folder: Path, how: str) -> None:
         ("no classes", (), "found classes: none; two or more are needed"),
         ("deep", (), "deep.png: has more than 8 bits a channel"),
         ("another class in test", (), "oak is no class of"),
+        ("part of another name", (), "holds folders train and valid; allowed beside train"),
+        ("parts without classes", (), "found classes: none; two or more are needed"),
         ("", ("--set", "batch_size=41"), "batch_size: found 41; my-images has 40 training images"),
         ("", ("--set", "output=rbf"), "output: 'rbf' has fixed codes for 10 classes, and there"),
         ("", ("--dataset", "my-image"), "no such dataset, and no such folder: "),
