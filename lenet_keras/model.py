@@ -13,17 +13,18 @@ import numpy as np
 from lenet_keras.backend import keras, layers
 from lenet_keras.data import Dataset
 from lenet_keras.lenet_1998 import (
+    CODES,
     CONNECTIONS,
     ConnectedConv2D,
     EuclideanRBF,
     MaximumAPosteriori,
     TrainablePooling2D,
 )
-from lenet_keras.recipe import Recipe
+from lenet_keras.recipe import InputError, Recipe
 
 IMAGE_SHAPE = (32, 32, 3)
 PIXELS = "pixels"  # the input of what `for_pixels` gives
-CLASSES = 10
+CLASSES = 10  # of CIFAR-10; another dataset says how many it has
 KERNEL_LAYERS = ("C1", "C3", "C5", "F6", "output")  # the layers that hold a kernel, input first
 
 
@@ -74,7 +75,7 @@ def normalization(name: str, layer_name: str, dtype: str = "float32") -> keras.L
 
 
 def loss(recipe: Recipe) -> keras.losses.Loss:
-    """The recipe's loss, of one-hot labels and what `lenet5` gives, both (batch, 10)."""
+    """The recipe's loss, of one-hot labels and what `lenet5` gives, both (batch, classes)."""
     if recipe.output == "rbf":
         return MaximumAPosteriori()
     return keras.losses.CategoricalCrossentropy(
@@ -82,18 +83,29 @@ def loss(recipe: Recipe) -> keras.losses.Loss:
     )
 
 
-def lenet5(recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2]) -> keras.Model:
+def lenet5(
+    recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2], classes: int = CLASSES
+) -> keras.Model:
     """LeNet-5 as the recipe asks, with freshly drawn weights, not compiled.
 
     Args:
         recipe: every field about the network, its regularisation included, is honoured.
         seed: of the initial weights and of the dropout masks.
         channels: of the images: 3 for colour, 1 for the grey-scale images of 1998.
+        classes: `len(data.class_names)` of the dataset.
 
     Returns:
         A model from float32 images (batch, 32, 32, channels), normalised, to float32 logits
-        (batch, 10).
+        (batch, classes).
+
+    Raises:
+        InputError: the output is that of 1998, whose codes are ten, and the classes are not.
     """
+    if recipe.output == "rbf" and classes != len(CODES):
+        raise InputError(
+            f"output: 'rbf' has fixed codes for {len(CODES)} classes, and there are {classes}. Set "
+            "output to softmax."
+        )
     dtype = recipe.dtype_policy
     names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
     seeds = dict(zip(names, np.random.SeedSequence(seed).generate_state(7).tolist(), strict=True))
@@ -140,7 +152,7 @@ def lenet5(recipe: Recipe, seed: int = 0, channels: int = IMAGE_SHAPE[2]) -> ker
     # Mixed precision ends before the loss, whose logarithms need float32.
     if recipe.output == "rbf":
         return keras.Model(inputs, EuclideanRBF(name="output", dtype="float32")(x), name="LeNet-5")
-    logits = layers.Dense(CLASSES, dtype="float32", **weights("output", 84))(x)
+    logits = layers.Dense(classes, dtype="float32", **weights("output", 84))(x)
     return keras.Model(inputs, logits, name="LeNet-5")
 
 
@@ -166,7 +178,7 @@ def for_pixels(network: keras.Model, data: Dataset) -> keras.Model:
     """
     pixels = keras.Input(network.input_shape[1:], name=PIXELS)
     # The operations of `pipeline.normalisation` in their order, so that no score changes.
-    scale = (1.0 / data.deviation).tolist()
+    scale = data.scale.tolist()
     x = layers.Rescaling(1.0, (-data.mean).tolist(), name="minus_mean", dtype="float32")(pixels)
     x = layers.Rescaling(scale, name="over_deviation", dtype="float32")(x)
     for layer in network.layers[1:]:

@@ -137,7 +137,7 @@ def normalisation(data: Dataset, library: Any = ops) -> Callable[[Any], Any]:
     """
     # A value for every pixel: three channels broadcast five times slower than whole images.
     pixels = int(np.prod(data.train.images.shape[1:3]))
-    mean, scale = np.tile(data.mean, pixels), np.tile(1.0 / data.deviation, pixels)
+    mean, scale = np.tile(data.mean, pixels), np.tile(data.scale, pixels)
 
     def normalise(images: Any) -> Any:
         flat = library.cast(library.reshape(images, (-1, len(mean))), "float32")

@@ -8,12 +8,37 @@ import reprlib
 import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-DatasetName = Literal["cifar10", "digits", "mnist", "fashion_mnist"]
+DATASETS = ("cifar10", "cifar100", "digits", "mnist", "fashion_mnist")
+
+
+def dataset_name(name: str) -> str:
+    """The name, if a dataset may have it: one of `DATASETS`, or one's own images.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if name == "auto" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+        raise ValueError(
+            f"allowed: {', '.join(DATASETS)}, or a name for your own images, of letters, digits, "
+            "'-' and '_'"
+        )
+    return name
+
+
+DatasetName = Annotated[str, AfterValidator(dataset_name)]
 Activation = Literal["tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "silu"]
 Pooling = Literal["average", "max", "trainable"]
 Connections = Literal["full", "table_1"]

@@ -50,15 +50,15 @@ def train(
         recipe: what to train.
         seed: of the initial weights, the minibatch order, the augmentation and the dropout masks.
         data: from `load_data`; the recipe's `dataset` must be its name.
-        model: an untrained `lenet5(recipe, seed)` to train in place; its weights can be read
-            afterwards.
+        model: an untrained `lenet5(recipe, seed, classes=…)` to train in place; its weights can be
+            read afterwards.
         score_test: whether the test set is evaluated, once, at the end. Tuning does not.
         verbose: 0 is silent, 1 draws a progress bar.
         tensorboard: folder for TensorBoard's logs.
 
     Raises:
-        InputError: the batch is larger than the training split, or the recipe has teachers or step
-            sizes of its own.
+        InputError: the batch is larger than the training split, `model` has another number of
+            classes than the data, or the recipe has teachers or step sizes of its own.
     """
     if beyond := beyond_keras(recipe):
         raise InputError(
@@ -66,7 +66,7 @@ def train(
             "lenet_study.training.train_alone with the same arguments."
         )
     started = datetime.now(UTC)
-    network = lenet5(recipe, seed) if model is None else model
+    network = network_for(recipe, seed, data, model)
     batches = normalised(training_batches(data, recipe, seed), data)
     steps, total_steps = batches.steps_per_epoch, recipe.epochs * batches.steps_per_epoch
     # What is compiled shares the network's layers; the network is saved without an optimizer.
@@ -91,6 +91,25 @@ def train(
     logits = all_logits(lambda split: predict(network, split, data), recipe, data, score_test)
     where = provenance(data, batches, started)
     return make_run(recipe, seed, data, make_history(watch.epochs), logits, kernels(network), where)
+
+
+def network_for(
+    recipe: Recipe, seed: int, data: Dataset, model: keras.Model | None = None
+) -> keras.Model:
+    """An untrained `lenet5` with as many outputs as the data has classes: `model`, if given.
+
+    Raises:
+        InputError: `model` has another number.
+    """
+    classes = len(data.class_names)
+    if model is None:
+        return lenet5(recipe, seed, classes=classes)
+    if model.output_shape[-1] != classes:
+        raise InputError(
+            f"model: has {model.output_shape[-1]} outputs, and {data.name} has {classes} classes. "
+            "Make it with lenet5(recipe, seed, classes=len(data.class_names))."
+        )
+    return model
 
 
 def beyond_keras(recipe: Recipe) -> list[str]:

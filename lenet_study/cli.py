@@ -9,13 +9,12 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import click
 
 from lenet_keras import check_environment
 from lenet_keras.recipe import (
-    DatasetName,
     InputError,
     Recipe,
     expanded,
@@ -155,16 +154,15 @@ def _number(flag: str, low: int, help: str | None = None, high: int | None = Non
     return _option(flag, help, type=click.IntRange(low, high))
 
 
-DATASETS = click.Choice([*get_args(DatasetName), "auto"])
 AUTO = "auto: CIFAR-10 where it can be had, else the digits."
-LENET_DATA = "Where CIFAR-10 lies; else LENET_DATA says it."
+LENET_DATA = "Where CIFAR-10 or your own images lie; else LENET_DATA says it."
 WHO = "Who trains: local, processes:N or dask://host:port."
 OUT = "Folder of the run; by default runs/<config>-<key of the recipe>-seed-<seed>."
 
 # What several commands are told.
 DataDir = Annotated[Path | None, _folder("--data-dir", LENET_DATA, EXISTING)]
 Dataset = Annotated[
-    str | None, _option("--dataset", f"Instead of the file's; {AUTO}", type=DATASETS)
+    str | None, _option("--dataset", f"Instead of the file's; {AUTO}", metavar="NAME")
 ]
 Epochs = Annotated[int | None, _number("--epochs", 1, "Instead of the file's.")]
 Executor = Annotated[str, _option("--executor", WHO, metavar="WHO")]
@@ -224,7 +222,7 @@ def train(
     fit = training.train
     if training.beyond_keras(recipe):
         from lenet_study.training import train_alone as fit
-    network = model.lenet5(recipe, seed)
+    network = training.network_for(recipe, seed, data)
     run = fit(recipe, seed, data, model=network, verbose=0 if quiet else 1, tensorboard=tensorboard)
     try:
         missing = run_folder.write(run, model.for_pixels(network, data), out, overwrite)
@@ -540,7 +538,7 @@ def links() -> None:
 def everything(
     seeds: Seeds = None,
     epochs: Epochs = None,
-    dataset: Annotated[str, _option("--dataset", AUTO, type=DATASETS)] = "auto",
+    dataset: Annotated[str, _option("--dataset", AUTO, metavar="NAME")] = "auto",
     only: Annotated[
         tuple[str, ...],
         _several("--only", "Only this technique", metavar="TECHNIQUE"),

@@ -34,7 +34,7 @@ def gauss_newton_diagonal(
     Returns:
         An array for each of `model.trainable_variables`, shaped like it, at least 0.
     """
-    squared = lenet5(recipe, channels=images.shape[-1])
+    squared = lenet5(recipe, channels=images.shape[-1], classes=model.output_shape[-1])
     squared.set_weights([np.square(weights) for weights in model.get_weights()])
     chain = [layer for layer in model.layers[1:] if not isinstance(layer, layers.Dropout)]
     if recipe.output == "rbf":

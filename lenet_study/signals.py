@@ -68,7 +68,7 @@ def measure(recipe: Recipe, seed: int, data: "Dataset") -> pd.DataFrame:
     from lenet_keras.model import kernels, lenet5, loss
     from lenet_keras.pipeline import normalisation, training_batches
 
-    model = lenet5(recipe, seed)
+    model = lenet5(recipe, seed, classes=len(data.class_names))
     pixels, labels = next(
         iter(training_batches(data, recipe.replace(epochs=1), seed).dataset.as_numpy_iterator())
     )
@@ -172,7 +172,7 @@ def trained_c1(
         from lenet_keras.model import kernels, lenet5
         from lenet_study.training import train_alone
 
-        model = lenet5(recipe, seed)
+        model = lenet5(recipe, seed, classes=len(data.class_names))
         train_alone(recipe, seed, data, model=model, score_test=False, verbose=0)
         return {"kernel": _rounded(kernels(model)["C1"].ravel(), digits=5)}
 

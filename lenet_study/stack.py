@@ -29,7 +29,8 @@ RISING = frozenset({"tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu
 
 
 class Stack(keras.Model):
-    """Members' LeNet-5s as one model: images (batch, 32, 32, 3) to logits (batch, members, 10).
+    """Members' LeNet-5s as one model, from images (batch, 32, 32, 3) to logits (batch, members,
+    classes).
 
     `prepare` is applied to the images first; it may normalise them. In training, a batch goes
     through the layers in `shards` equal parts (see `shards.py`).
@@ -44,6 +45,7 @@ class Stack(keras.Model):
         recipes: Sequence[Recipe],
         seed: int,
         networks: Sequence[keras.Model] | None = None,
+        classes: int = CLASSES,
     ) -> None:
         """Members start from the weights that `lenet5(recipe, seed)` draws.
 
@@ -51,6 +53,7 @@ class Stack(keras.Model):
             recipes: one a member.
             seed: of the weights and of the dropout masks.
             networks: start from the weights of these `lenet5` models instead.
+            classes: `len(data.class_names)` of the dataset, where there are no `networks`.
 
         Raises:
             InputError: the recipes differ in a field that a stack cannot carry, or one has what no
@@ -70,8 +73,9 @@ class Stack(keras.Model):
         self.members = len(recipes)
         self.activations = [keras.activations.get(activation(r.activation)) for r in recipes]
         self.features = [activate_and_pool(r.activation, r.pooling) for r in recipes]
-        networks = networks or [lenet5(recipe, seed) for recipe in recipes]
+        networks = networks or [lenet5(recipe, seed, classes=classes) for recipe in recipes]
         first, lone = networks[0], [network.get_weights() for network in networks]
+        self.classes = first.output_shape[-1]
         self.member_weights = [
             self.add_weight(
                 shape=(self.members, *variable.shape),
@@ -109,8 +113,8 @@ class Stack(keras.Model):
             self.train_function = scanned.train_function(self, self.steps_per_execution)
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """Logits float32 (batch, members, 10); in training in shards a list of the parts' logits,
-        so that no part waits for another before the gradients are added."""
+        """Logits float32 (batch, members, classes); in training in shards a list of the parts'
+        logits, so that no part waits for another before the gradients are added."""
         parts = ops.split(images, self.shards) if training and self.shards > 1 else [images]
         parts = [self.prepare(x) for x in parts]
         for name, convolve in (("C1", ops.conv), ("C3", grouped_convolution())):
@@ -274,7 +278,8 @@ class Stack(keras.Model):
         entropies = [
             ops.categorical_crossentropy(
                 ops.broadcast_to(
-                    target * (1.0 - self.smoothing) + self.smoothing / CLASSES, ops.shape(logits)
+                    target * (1.0 - self.smoothing) + self.smoothing / self.classes,
+                    ops.shape(logits),
                 ),
                 logits,
                 from_logits=True,
@@ -305,7 +310,7 @@ class Stack(keras.Model):
 
     def member(self, index: int) -> keras.Model:
         """The plain `lenet5` of one member, with the weights it has now."""
-        model = lenet5(self.recipes[index], self.seed)
+        model = lenet5(self.recipes[index], self.seed, classes=self.classes)
         model.set_weights(self.weights_of(index))
         return model
 

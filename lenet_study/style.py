@@ -63,7 +63,12 @@ STYLE: dict[str, Any] = {  # what seaborn's white grid leaves open, or has other
     "svg.fonttype": "path",  # a reader without DejaVu Sans sees the same picture
     "svg.hashsalt": "lenet_keras",
 }
-DATASETS = {"cifar10": "CIFAR-10", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+}
 
 Drawing = Axes | Figure | np.ndarray  # a figure, any of its axes, or an array of them
 Arguments = ParamSpec("Arguments")

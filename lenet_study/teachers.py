@@ -52,7 +52,8 @@ def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.n
         epochs=recipe.teacher_epochs,
     )
     first = FIRST_TEACHER + seed * MOST_TEACHERS
-    networks = [lenet5(teacher, first + number) for number in range(recipe.teachers)]
+    seeds, classes = range(first, first + recipe.teachers), len(data.class_names)
+    networks = [lenet5(teacher, number, classes=classes) for number in seeds]
     recipes = [teacher] * recipe.teachers
     ensemble = Stack(recipes, first, networks)
     started = datetime.now(UTC)

@@ -7,7 +7,6 @@ from pathlib import Path
 from lenet_keras import training
 from lenet_keras.backend import keras
 from lenet_keras.data import Dataset
-from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_study.curvature import MeasureCurvature
@@ -40,7 +39,7 @@ def train_alone(
     """
     if recipe.step_sizes == "gauss_newton" and keras.backend.backend() != "tensorflow":
         raise InputError("step_sizes: 'gauss_newton' needs KERAS_BACKEND=tensorflow.")
-    network = lenet5(recipe, seed) if model is None else model
+    network = training.network_for(recipe, seed, data, model)
     if not shardable(recipe):
         return training.train(
             recipe,
@@ -88,12 +87,12 @@ def train_stack(
 
     Each run is what `train_alone` would have given, up to the rounding of sums and but for
     dropout's masks, which depend on a member's place, in less time. The arguments are those of
-    `train_alone`; `stack` is an untrained `Stack(recipes, seed)` to train in place.
+    `train_alone`; `stack` is an untrained `Stack(recipes, seed, classes=…)` to train in place.
 
     Raises:
         InputError: the recipes differ in something that a stack cannot carry.
     """
-    stack = Stack(recipes, seed) if stack is None else stack
+    stack = Stack(recipes, seed, classes=len(data.class_names)) if stack is None else stack
     started = datetime.now(UTC)
     first = recipes[0]
     relabel = relabelling(teach(first, seed, data, verbose=verbose), first)

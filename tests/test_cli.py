@@ -278,7 +278,7 @@ def test_evaluate_refuses_what_train_did_not_write(
         ("train --set dataset=auto", "dataset: found 'auto'"),
         ("train missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
         ("train momentum.yaml", "python -m lenet_study study momentum.yaml"),
-        ("train --dataset cifar", "'cifar' is not one of"),
+        ("train --dataset cifar", "dataset: found 'cifar'; no such dataset"),
         ("train --data-dir nowhere", "'--data-dir': Path 'nowhere' does not exist"),
         ("train --seed -1", "'--seed': -1 is not in the range"),
         ("train --epoch 3", "--epochs"),

@@ -562,8 +562,8 @@ def test_auto_is_the_digits_where_cifar10_cannot_be_had(
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(InputError, match=r"cifar100.*'cifar10'\?.*fashion_mnist"):
-        load_data("cifar100")
+    with pytest.raises(InputError, match=r"cifra10.*'cifar10'\?.*fashion_mnist"):
+        load_data("cifra10")
 
 
 def test_mnist_and_fashion_mnist(server: Server, keras_home: Path) -> None:

@@ -131,6 +131,8 @@ FLOORS = [
     {
         "lenet_keras.run",
         "lenet_keras.download",
+        "lenet_keras.dataset",
+        "lenet_keras.folders",
         "lenet_keras.data",
         "lenet_keras.lenet_1998",
         "lenet_keras.model",

@@ -155,7 +155,7 @@ def test_a_rung_of_a_ladder_changes_the_one_below(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs: found 0"),
         ({"epoch": 3}, "epoch: no such entry. Did you mean 'epochs'?"),
         ({"name": "x"}, "name: a study is called after its file"),
-        ({"dataset": "digit"}, "dataset: found 'digit'"),
+        ({"dataset": "my digits"}, "dataset: found 'my digits'"),
         ({"tuning": {"learning_rates": []}}, "tuning.learning_rates: found []"),
         ({"tuning": {"learning_rates": [0.1]}}, "tuning.epochs: is missing"),
         (
