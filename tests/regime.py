@@ -1,4 +1,5 @@
-"""What `test_regimes.py` asks of a process of its own: the numbers of lone networks and stacks."""
+"""What `test_regimes.py` asks of a process of its own, in a folder with a study and a search: to
+train them as the command line does, and the numbers of lone networks and stacks."""
 
 import json
 import sys
@@ -6,6 +7,7 @@ import sys
 from test_stack import BASE, distance, lone_weights, weights_after
 
 from lenet_keras.backend import instruction_set, onednn, tf
+from lenet_study.cli import main
 
 NETWORKS = {
     "plain": {"activation": "silu"},
@@ -19,6 +21,10 @@ def asked_in_a_trace() -> tf.Tensor:
     return tf.constant(onednn())
 
 
+for command in ("study rates.yaml --quiet", "reproduce --sample 1", "search search.yaml --quiet"):
+    main(command.split(), standalone_mode=False)
+
+onednn.cache_clear()
 found = {"onednn": bool(asked_in_a_trace()), "instruction_set": instruction_set()}
 for name, fields in NETWORKS.items():
     recipe = BASE.replace(**fields)

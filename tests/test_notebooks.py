@@ -12,11 +12,13 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner
 from examples import make_run, train_quickly
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import notebooks, records
+from lenet_study.cli import main
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
@@ -301,13 +303,14 @@ def test_notebooks_run_in_their_own_folder_and_find_the_data(
     ],
 )
 def test_a_slip_is_explained_and_nothing_runs(
-    tmp_path: Path, arguments: tuple[str, ...], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     write_notebook(tmp_path / "notebooks" / "01_one.ipynb")
     before = files(tmp_path / "notebooks")
-    answer = call(tmp_path, *LENET, "notebooks", *arguments)
-    assert answer.returncode == 2
-    assert message in answer.stderr
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(main, ["notebooks", *arguments])
+    assert answer.exit_code == 2
+    assert message in answer.output
     assert not (tmp_path / "runs").exists()
     assert files(tmp_path / "notebooks") == before
 
@@ -350,93 +353,100 @@ def test_outputs_stored_in_place_hold_no_time_and_a_failure_changes_nothing(tmp_
 # The guard
 
 
+KEPT = {"99_summary.ipynb", "conftest.py"}
+BOTH = '("../configs/normalization.yaml", "../configs/best.yaml")'
+CELLS = [
+    ("from lenet_keras.data import load_data; load_data('cifar10').name", "needs-images", ""),
+    (f"import os; print(all(map(os.path.getsize, {BOTH})))", "", "True\n"),
+    ("1 / 0", "nbval-skip", ""),
+]
+
+
 @pytest.fixture
 def guarded(tmp_path: Path) -> Path:
-    """A copy of the summary notebook with one recorded technique, its outputs stored."""
-    shutil.copytree(
-        ROOT / "notebooks", tmp_path / "notebooks", ignore=lambda _, names: {*names} - KEPT
-    )
-    summary = tmp_path / "notebooks" / "99_summary.ipynb"
+    """The summary notebook with two recorded techniques, its outputs stored; that of one of them;
+    and that of a study outside of the summary, neither recorded nor executed."""
+    there, configs = tmp_path / "notebooks", tmp_path / "configs"
+    shutil.copytree(ROOT / "notebooks", there, ignore=lambda _, names: {*names} - KEPT)
+    summary = there / "99_summary.ipynb"
     content = nbformat.read(summary, as_version=4)
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs = []  # its figures of other techniques are not missed
     nbformat.write(content, summary)
-    (tmp_path / "configs").mkdir()
-    shutil.copy(ROOT / "configs" / "normalization.yaml", tmp_path / "configs")
-    study = Study.from_yaml(tmp_path / "configs" / "normalization.yaml")
-    run_study(study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
+    configs.mkdir()
+    for name in ("normalization", "schedule"):
+        shutil.copy(ROOT / "configs" / f"{name}.yaml", configs)
+        study = Study.from_yaml(configs / f"{name}.yaml")
+        how: dict[str, Any] = {"progress": False, "trainer": train_quickly}
+        run_study(study, tmp_path / "results", data_dir=tmp_path, **how)
     answer = call(tmp_path, *LENET, "notebooks", "--in-place", "--quiet")
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+    shutil.copy(ROOT / "configs" / "best.yaml", configs)  # a recipe: no runs to lack
+    sources, tags, printed = zip(*CELLS, strict=True)
+    write_notebook(there / "05_normalization.ipynb", *sources, parameters=OF_RECORDS)
+    mark_executed(there / "05_normalization.ipynb")
+    content = nbformat.read(there / "05_normalization.ipynb", as_version=4)
+    for cell, tag, text in zip(content.cells[1:], tags, printed, strict=True):
+        cell.metadata["tags"] = [tag] if tag else []
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)] if text else []
+    nbformat.write(content, there / "05_normalization.ipynb")
+    outside = {**read_yaml(configs / "schedule.yaml"), "in_summary": False}
+    outside |= {"epochs": 3, "tuning": FEW}  # recipes that no other study has recorded
+    (configs / "ladder.yaml").write_text(yaml.safe_dump(outside, sort_keys=False))
+    write_notebook(there / "90_tale.ipynb", 'path = "../configs/ladder.yaml"')
     return tmp_path
 
 
-KEPT = {"99_summary.ipynb", "conftest.py"}
+OF_RECORDS = 'results_dir = "../results"'
+FEW = {"learning_rates": [0.03, 0.1], "epochs": 1, "seeds": [1000]}  # in place of a study's tuning
 
 
-def nbval(project: Path) -> subprocess.CompletedProcess[str]:
-    return call(project, "-m", "pytest", "--nbval", "-rs", "-p", "no:cacheprovider", "notebooks")
+def mark_executed(path: Path) -> None:
+    content = nbformat.read(path, as_version=4)
+    for number, cell in enumerate(content.cells, start=1):
+        cell.execution_count = number
+    nbformat.write(content, path)
 
 
-def test_one_altered_record_turns_a_notebook_red(guarded: Path) -> None:
-    answer = nbval(guarded)
-    assert answer.returncode == 0, answer.stdout
-    path = next((guarded / "results" / "normalization").glob("batch-*/seed-3.json"))
+def nbval(project: Path) -> tuple[str, set[str]]:
+    """What the guard says, and the notebooks that it finds wrong."""
+    answer = call(
+        project, "-m", "pytest", "--nbval", "-rfEs", "-p", "no:cacheprovider", "notebooks"
+    )
+    red = set(re.findall(r"(?m)^(?:FAILED|ERROR) notebooks/(\w+)\.ipynb", answer.stdout))
+    assert answer.returncode == bool(red), answer.stdout + answer.stderr
+    return answer.stdout, red
+
+
+def test_the_guard_holds_notebooks_to_the_records_and_never_trains(guarded: Path) -> None:
+    said, red = nbval(guarded)
+    assert red == set(), said
+    assert re.search(r"SKIPPED \[1\].*needs images: CIFAR-10 is not on this machine", said)
+    assert re.search(r"SKIPPED \[1\].*trains: another machine may give", said)
+    assert re.search(r"SKIPPED \[2\].*no outputs to compare", said)
+
+    # One altered record turns a notebook red; of a study outside of the summary every run counts.
+    path = next((guarded / "results" / "schedule").glob("cosine-*/seed-3.json"))
     run = records.read(path)
     assert run.test is not None
     better = run.test.model_copy(update={"accuracy": run.test.accuracy + 0.005})
     path.unlink()
     records.write(run.model_copy(update={"test": better}), path)  # with a digest that fits
-    answer = nbval(guarded)
-    assert answer.returncode == 1
-    assert "Cell outputs differ" in answer.stdout
+    mark_executed(guarded / "notebooks" / "90_tale.ipynb")
+    ladder = Study.from_yaml(guarded / "configs" / "ladder.yaml")
+    said, red = nbval(guarded)
+    assert red == {"99_summary", "90_tale"}, said
+    assert "Cell outputs differ" in said
+    assert f"results lack {ladder.planned_runs()} of its runs" in said
+
     path.write_text(path.read_text().replace('"status": "completed"', '"status": "diverged"'))
-    answer = nbval(guarded)
-    assert answer.returncode == 1
-    assert "was changed after it was written" in answer.stdout
-
-
-def test_the_guard_skips_images_without_cifar10_and_never_trains(guarded: Path) -> None:
-    source = "from lenet_keras.data import load_data; load_data('cifar10').name"
-    plain = 'results_dir = "../results"'
-    files = '("../configs/normalization.yaml", "../configs/best.yaml")'
-    reads = f"import os; print(all(map(os.path.getsize, {files})))"
-    shutil.copy(ROOT / "configs" / "best.yaml", guarded / "configs")  # a recipe: no runs to lack
-    path = guarded / "notebooks" / "05_normalization.ipynb"
-    write_notebook(path, source, reads, "1 / 0", parameters=plain)
-    content = nbformat.read(path, as_version=4)
-    content.cells[1].metadata["tags"] = ["needs-images"]
-    content.cells[3].metadata["tags"] = ["nbval-skip"]
-    for number, cell in enumerate(content.cells, start=1):
-        cell.execution_count = number
-    content.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="True\n")]
-    nbformat.write(content, path)
-    answer = nbval(guarded)
-    assert answer.returncode == 0, answer.stdout
-    assert re.search(r"SKIPPED \[1\].*needs images: CIFAR-10 is not on this machine", answer.stdout)
-    assert re.search(r"SKIPPED \[1\].*trains: another machine may give", answer.stdout)
     next((guarded / "results" / "normalization").glob("batch-*/seed-3.json")).unlink()
-    answer = nbval(guarded)
-    assert answer.returncode == 1
-    assert "results lack 1 of its runs" in answer.stdout
-    write_notebook(path, source, parameters=plain)
-    answer = nbval(guarded)
-    assert re.search(r"SKIPPED \[2\].*no outputs to compare", answer.stdout)
-
-
-def test_the_guard_counts_every_run_of_a_study_outside_of_the_summary(tmp_path: Path) -> None:
-    file = tmp_path / "configs" / "ladder.yaml"
-    file.parent.mkdir()
-    content = read_yaml(ROOT / "configs" / "normalization.yaml")
-    file.write_text(yaml.safe_dump({**content, "in_summary": False}, sort_keys=False))
-    path = tmp_path / "notebooks" / "90_tale.ipynb"
-    write_notebook(path, 'print("../configs/ladder.yaml")')
-    shutil.copy(ROOT / "notebooks" / "conftest.py", path.parent)
-    executed = nbformat.read(path, as_version=4)
-    executed.cells[-1].execution_count = 1
-    nbformat.write(executed, path)
-    answer = nbval(tmp_path)
-    assert f"results lack {Study.from_yaml(file).planned_runs()} of its runs" in answer.stdout
+    said, red = nbval(guarded)
+    assert red == {"99_summary", "90_tale", "05_normalization"}, said
+    assert "was changed after it was written" in said
+    assert "results lack 1 of its runs" in said
 
 
 # Training in and for notebooks
@@ -445,15 +455,18 @@ def test_the_guard_counts_every_run_of_a_study_outside_of_the_summary(tmp_path: 
 def test_a_technique_trains_live_in_its_notebook_and_the_summary_tables_it(tmp_path: Path) -> None:
     only = ("--only", "schedule", "--only", "summary")
     copy_project(tmp_path, "schedule")
+    file = tmp_path / "configs" / "schedule.yaml"
+    file.write_text(yaml.safe_dump({**read_yaml(file), "tuning": FEW}, sort_keys=False))
     answer = call(tmp_path, *LENET, "notebooks", *only, *REHEARSAL, "-o", "out", "--quiet")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    study = Study.from_yaml(ROOT / "configs" / "schedule.yaml").resized(2, 1, "digits")
+    study = Study.from_yaml(file).resized(2, 1, "digits")
     runs = study.table(tmp_path / "out" / "results")
     assert len(runs[runs["purpose"] == "final"]) == 2 * len(study.variants)
     assert not (tmp_path / "results").exists()
     assert not (tmp_path / "figures").exists()
     page = (tmp_path / "out" / "99_summary.html").read_text()
     assert "This is a rehearsal, not the study." in page
+    assert "1 of 1 technique completely recorded on digits" in page
     assert all(f"<td>{variant}</td>" in page for variant in study.variants)
 
 
@@ -480,8 +493,19 @@ epochs: 2
 """
 
 
+# In place of the summary notebook: what it is told and what it finds in the records.
+ALL = "\n".join(f"{name} = {value!r}" for name, value in PARAMETERS.items())
+SCOPE = """
+from lenet_study import summary
+print(dataset, epochs, seeds, results_dir, figures_dir, executor)
+size = {"seeds": seeds, "epochs": epochs, "dataset": dataset}
+print(summary.scope(summary.read("../configs", results_dir, **size)))
+"""
+
+
 def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: Path) -> None:
     copy_project(tmp_path)
+    write_notebook(tmp_path / "notebooks" / "99_summary.ipynb", SCOPE, parameters=ALL)
     (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
     aside = SMALL.replace("title: Momentum", "title: Aside\nin_summary: false")
     (tmp_path / "configs" / "aside.yaml").write_text(aside)
@@ -501,7 +525,11 @@ def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: 
     assert "Aside" not in answer.stdout
     page = tmp_path / "runs/rehearsal/notebooks/99_summary.html"
     assert (last.split()[0], tmp_path / last.split()[1]) == ("Summary", page)
-    assert "1 of 1 technique completely recorded on digits" in page.read_text()
+    told, found = written(page.with_suffix(".ipynb")).strip().split("\n", 1)
+    there = "../runs/rehearsal"
+    assert told == f"digits 1 2 {there}/results {there}/figures local"
+    assert "1 of 1 technique completely recorded on digits" in found
+    assert found.splitlines()[-1] in page.read_text()
     assert (tmp_path / "runs/rehearsal/figures/variants.svg").exists()
 
     answer = call(tmp_path, *LENET, "everything", "--seeds", "2", "--epochs", "1", "--quiet")
@@ -514,14 +542,18 @@ def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: 
     assert new <= {"runs", "ipy", "keras"}
 
 
-def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(tmp_path: Path) -> None:
+def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy_project(tmp_path)
     (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
     study = Study.from_yaml(tmp_path / "configs" / "momentum.yaml")
     run_study(study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
-    answer = call(tmp_path, *LENET, "report")
-    assert answer.returncode == 0, answer.stderr
-    assert "results filled in" in answer.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # which the command sets, and this puts back
+    answer = CliRunner().invoke(main, ["report"])
+    assert answer.exit_code == 0, answer.output
+    assert "results filled in" in answer.output
     drawn = files(tmp_path / "figures")
     assert sorted(drawn) == sorted(
         f"{name}.{kind}"
@@ -529,8 +561,8 @@ def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(tmp_
         for kind in ("png", "svg")
     )
     assert "| Momentum | plain |" in (tmp_path / "README.md").read_text()
-    answer = call(tmp_path, *LENET, "report")
-    assert "as it was" in answer.stdout
+    answer = CliRunner().invoke(main, ["report"])
+    assert "as it was" in answer.output
     assert files(tmp_path / "figures") == drawn
 
 

@@ -42,28 +42,29 @@ SEARCH = {
 }
 
 
-@pytest.fixture(params=REGIMES.values(), ids=REGIMES.keys())
-def regime(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Environment variables of a process in one of the regimes."""
-    own = {name for settings in REGIMES.values() for name in settings}
+@pytest.mark.parametrize("settings", REGIMES.values(), ids=REGIMES.keys())
+def test_the_command_line_trains_and_reproduces_and_numbers_are_those_of_plain_keras(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "rates.yaml").write_text(yaml.safe_dump(STUDY))
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
+    own = {name for each in REGIMES.values() for name in each}
     ours = {name: value for name, value in os.environ.items() if name not in own}
-    return {**ours, "PYTHONPATH": str(TESTS.parent), **request.param}
-
-
-def run(*arguments: str, regime: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """A process of its own in a regime; whatever it said is shown if it fails."""
-    command = [sys.executable, *arguments]
-    result = subprocess.run(
-        command, env=regime, cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result
-
-
-def test_the_numbers_are_those_of_plain_keras(regime: dict[str, str], tmp_path: Path) -> None:
     # oneDNN itself says what it does, so no regime passes for another.
-    verbose = {**regime, "ONEDNN_VERBOSE": "1"}
-    result = run(str(TESTS / "regime.py"), regime=verbose, folder=tmp_path)
+    regime = {**ours, "PYTHONPATH": str(TESTS.parent), "ONEDNN_VERBOSE": "1", **settings}
+    result = subprocess.run(
+        [sys.executable, str(TESTS / "regime.py")],
+        env=regime,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr
+    assert len(list((tmp_path / "results/rates").rglob("seed-*.json"))) == 2 * 2 + 2 * 2
+    assert result.stdout.count("reproduced to the last digit") == 1
+    assert len(list((tmp_path / "results/search").rglob("seed-*.json"))) == 2
+
     found = json.loads(result.stderr.splitlines()[-1])
     onednn, instruction_set = found.pop("onednn"), found.pop("instruction_set")
     assert onednn == ("exec,cpu,convolution" in result.stdout)
@@ -75,15 +76,3 @@ def test_the_numbers_are_those_of_plain_keras(regime: dict[str, str], tmp_path: 
         assert family in ("AVX2", "AVX", "SSE41") or "ONEDNN_MAX_CPU_ISA" not in regime
     assert len(found) == 4
     assert all(distance < 1e-4 for distance in found.values()), found
-
-
-def test_the_command_line_trains_and_reproduces(regime: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "rates.yaml").write_text(yaml.safe_dump(STUDY))
-    (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
-    command = ("-m", "lenet_study")
-    run(*command, "study", "rates.yaml", "--quiet", regime=regime, folder=tmp_path)
-    assert len(list((tmp_path / "results/rates").rglob("seed-*.json"))) == 2 * 2 + 2 * 2
-    again = run(*command, "reproduce", "--sample", "1", regime=regime, folder=tmp_path)
-    assert again.stdout.count("reproduced to the last digit") == 1
-    run(*command, "search", "search.yaml", "--quiet", regime=regime, folder=tmp_path)
-    assert len(list((tmp_path / "results/search").rglob("seed-*.json"))) == 2

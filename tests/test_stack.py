@@ -1,6 +1,7 @@
 """A member of a stack is what its recipe gives alone, in less time."""
 
 import dataclasses
+import functools
 from typing import get_args
 
 import numpy as np
@@ -38,7 +39,10 @@ def lone_weights(recipe: Recipe, seed: int = 3, data: Dataset = DIGITS) -> list[
     """The weights after one epoch of plain Keras: no stack, no shards, no loops of our own."""
     model, normalise = lenet5(recipe, seed), normalisation(data)
     batches = training_batches(data, recipe, seed)
-    model.compile(optimizer(recipe, batches.steps_per_epoch), loss(recipe), jit_compile=False)
+    steps = batches.steps_per_epoch
+    # To trace a step takes longer than to take one.
+    how = {"run_eagerly": True} if steps == 1 else {"jit_compile": False}
+    model.compile(optimizer(recipe, steps), loss(recipe), **how)
     for images, labels in batches.dataset:
         model.train_on_batch(np.asarray(normalise(images)), labels)
     model.optimizer.finalize_variable_values(model.trainable_variables)  # `fit` does it at its end
@@ -116,6 +120,7 @@ def test_the_gradients_through_every_activation_and_pooling_are_keras_own(poolin
     ]
     eight = [recipes[-1].replace(learning_rate=r / 10) for r in range(1, 9)]
     normalized = [recipe.replace(normalization="batch") for recipe in eight]
+    lone = functools.cache(functools.partial(lone_weights, data=data))
     for members in (recipes, recipes[:1], recipes[-1:], eight, normalized):
         pairs = list(zip(members, weights_after(members, data=data), strict=True))
         # Eight that differ in their rates alone have one gradient: the ends tell of it.
@@ -123,7 +128,7 @@ def test_the_gradients_through_every_activation_and_pooling_are_keras_own(poolin
             start = lenet5(recipe, 3).get_weights()
             steps, own = (
                 [after - before for after, before in zip(weights, start, strict=True)]
-                for weights in (member, lone_weights(recipe, data=data))
+                for weights in (member, lone(recipe))
             )
             assert distance(own, steps) < 1e-2, recipe.activation
 

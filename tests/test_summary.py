@@ -305,16 +305,22 @@ def test_a_factorial_that_lacks_a_run_says_nothing_yet(project: Path) -> None:
 # What is committed
 
 
-def test_the_results_in_the_readme_are_those_of_the_records() -> None:
-    section = readme.section(summary.read(ROOT / "configs", ROOT / "results"))
+@pytest.fixture(scope="module")
+def committed() -> summary.Overview:
+    return summary.read(ROOT / "configs", ROOT / "results")
+
+
+def test_the_results_in_the_readme_are_those_of_the_records(committed: summary.Overview) -> None:
+    section = readme.section(committed)
     assert readme.recorded(ROOT / "README.md") == section, "stale: python -m lenet_study report"
 
 
-def test_the_committed_figures_are_those_of_the_records(tmp_path: Path) -> None:
-    overview = summary.read(ROOT / "configs", ROOT / "results")
-    if overview.table.empty:
+def test_the_committed_figures_are_those_of_the_records(
+    committed: summary.Overview, tmp_path: Path
+) -> None:
+    if committed.table.empty:
         pytest.skip("no technique is completely recorded yet, so there are no figures")
-    drawn = summary.write_figures(overview, tmp_path)
+    drawn = summary.write_figures(committed, tmp_path)
     stale = [
         path.name
         for path in drawn
