@@ -11,7 +11,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -202,10 +201,8 @@ def layer_scale(
 
 
 @described
-def averaged_together(
-    images: int = 5, channels: int = 6, axes: Sequence[Axes] | np.ndarray | None = None
-) -> np.ndarray:
-    """What batch, layer and group normalisation average over, a panel each.
+def averaged_together(images: int = 5, channels: int = 6, axes: Axes | None = None) -> Axes:
+    """What batch, layer and group normalisation average over, beside each other.
 
     A square stands for all places of one image's channel; those of one colour share a mean and a
     deviation (after Wu & He 2018, figure 2, with two groups).
@@ -213,30 +210,29 @@ def averaged_together(
     Args:
         images: in a minibatch, downwards.
         channels: of one layer, across; an even number.
-
-    Returns:
-        The axes, shape (3,).
     """
-    if axes is None:
-        axes = plt.subplots(1, 3, figsize=(8, 2.6), sharex=True, sharey=True)[1]
-    panels = np.asarray(axes)
-    image, channel = np.indices((images, channels))
-    group = channel // (channels // 2)
+    axes = axes or shared.new_axes(8, 2.8)
+    image, channel = np.indices((images, channels), float)
     shares = {
         "batch: a channel of all images": channel,
         "layer: an image's channels": image,
-        "group: half an image's channels": 2 * image + group,
+        "group: half an image's channels": 2 * image + channel // (channels // 2),
     }
-    for panel, (title, share) in zip(panels, shares.items(), strict=True):
-        sns.heatmap(
-            share, ax=panel, cmap="tab20", vmin=0, vmax=19, cbar=False, square=True, linewidths=1.5
-        )
-        panel.set_title(title, fontsize=10)
-        panel.set_xlabel("Channel")
-        panel.set_xticklabels(range(1, channels + 1))
-    panels[0].set_ylabel("Image of the minibatch")
-    panels[0].set_yticklabels(range(1, images + 1))
-    return panels
+    gap = np.full((images, 1), np.nan)
+    blocks = [block for share in shares.values() for block in (share, gap)][:-1]
+    look = {"cmap": "tab20", "vmin": 0, "vmax": 19, "cbar": False, "linewidths": 1.5}
+    sns.heatmap(np.hstack(blocks), ax=axes, square=True, **look)
+    starts = (channels + 1) * np.arange(len(shares))
+    for start, title in zip(starts, shares, strict=True):
+        axes.text(start + channels / 2, -0.2, title, ha="center", fontsize=9)
+    places = starts[:, None] + np.arange(channels) + 0.5
+    numbers = [str(number + 1) for number in range(max(channels, images))]
+    axes.set_xticks(places.ravel(), numbers[:channels] * len(shares), rotation=0)
+    axes.set_yticklabels(numbers[:images])
+    axes.set_xlabel("Channel")
+    axes.set_ylabel("Image of the minibatch")
+    axes.grid(False)
+    return axes
 
 
 @described

@@ -146,6 +146,7 @@ FLOORS = [
         "lenet_study.cluster",
         "lenet_study.executors",
         "lenet_study.files",
+        "lenet_study.grouping",
         "lenet_study.fused",
         "lenet_study.scanned",
         "lenet_study.stack",

@@ -566,12 +566,19 @@ def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(
     assert files(tmp_path / "figures") == drawn
 
 
-def test_a_page_has_the_words_of_its_figures(tmp_path: Path) -> None:
+def test_a_page_has_the_words_of_its_figures_and_folds_what_jupyterlab_folds(
+    tmp_path: Path,
+) -> None:
     words = {"image/png": {"alt": 'Up: "a" < b'}}
     figure = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"}, metadata=words)
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[figure])])
+    sentence = nbformat.v4.new_code_cell("folded = 1", metadata={"tags": ["hide-input"]})
+    drawn = nbformat.v4.new_code_cell("shown = 1", outputs=[figure])
+    content = nbformat.v4.new_notebook(cells=[sentence, drawn])
     nbformat.write(content, tmp_path / "drawn.ipynb")
     page = notebooks._page(tmp_path / "drawn.ipynb").read_text()
     (image,) = re.findall(r"<img [^>]*iVBORw0K[^>]*>", page.replace("< b", "&lt; b"))
     assert "Up: " in image
     assert "No description" not in page
+    (folded,) = re.findall(r"<details><summary>Code</summary>.*?</details>", page, re.DOTALL)
+    assert "folded" in folded
+    assert "shown" not in folded

@@ -251,6 +251,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "confusion_matrix": lambda **k: network_plots.confusion_matrix(MATRIX, CLASSES, **k),
     "first_layer_kernels": lambda **k: network_plots.first_layer_kernels(KERNELS, **k),
     "images": lambda **k: network_plots.images(PICTURES, [0, 1, 2, 3, 0, 1, 2, 0], CLASSES, **k),
+    "averaged_together": lambda **k: network_plots.averaged_together(**k),
 }
 
 
