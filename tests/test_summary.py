@@ -286,7 +286,8 @@ def test_the_readme_starts_with_the_techniques_together(project: Path) -> None:
     assert "16 of the 16 combinations, 5 paired seeds and 20 epochs each" in text
     assert text.index("](drawn/together-effects.png)") < text.index("| dropout | **+4.0 [")
     assert text.index("| dropout | **+4.0 [") < text.index("| l2 | **+2.0 [")
-    assert text.index("| l2 | **+2.0 [") < text.index("**Within each kind of technique, a notebook each.** 2 of 2")
+    within = "**Within each kind of technique, a notebook each.** 2 of 2"
+    assert text.index("| l2 | **+2.0 [") < text.index(within)
     assert "add up to +6." in text
     assert "Of 6 pairs, 1 interact significantly" in text
     assert "dropout with l2 (+0.5)" in text
