@@ -40,6 +40,9 @@ ROUNDING_NOTHING = (
     *("TF_CPP_", "TF_ENABLE_ONEDNN_OPTS", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"),
     *("XLA_PYTHON_CLIENT_", "JAX_COMPILATION_CACHE_", "JAX_PERSISTENT_CACHE_", "JAX_PLATFORMS"),
     *("KERAS_BACKEND", "KERAS_HOME", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"),
+    # Terraform's, of which some are secret.
+    *("TF_CLI_", "TF_VAR_", "TF_TOKEN_", "TF_LOG", "TF_INPUT", "TF_IN_AUTOMATION", "TF_IGNORE"),
+    *("TF_DATA_DIR", "TF_WORKSPACE", "TF_PLUGIN_CACHE_", "TF_REGISTRY_", "TF_CLOUD_", "TF_HTTP_"),
 )
 
 
@@ -123,10 +126,11 @@ def rounding_settings() -> dict[str, str]:
     """The environment variables that may change how sums are rounded, and what they are set to.
 
     One too many is no harm: it puts a run under the rule for other machines, if digits differ.
+    Whatever looks like a path is left out of a value: records are shared, a person's folders not.
     """
     ours = {name: str(count) for name, count in lenet_keras._THREADS.items()}
     return {
-        name: value
+        name: re.sub(r"[^\s=:,]*[/\\]\S*", "…", value)
         for name, value in sorted(os.environ.items())
         if name.startswith(COMPUTING)
         and not name.startswith(ROUNDING_NOTHING)
