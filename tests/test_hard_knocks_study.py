@@ -324,7 +324,7 @@ def test_no_secret_and_no_folder_of_a_person_gets_into_a_record(
     before = backend.rounding_settings()
     for name in ("TF_TOKEN_app_terraform_io", "TF_CLI_CONFIG_FILE", "TF_VAR_password"):
         monkeypatch.setenv(name, "secret")
-    monkeypatch.setenv("XLA_FLAGS", r"--xla_dump_to=/home/ana/x --xla_gpu_autotune_level=0 C:\Ana")
+    monkeypatch.setenv("XLA_FLAGS", r"--xla_dump_to=/data/ana/x --xla_gpu_autotune_level=0 C:\Ana")
     kept = {"XLA_FLAGS": "--xla_dump_to=… --xla_gpu_autotune_level=0 C:…"}
     assert backend.rounding_settings() == before | kept
 
