@@ -60,10 +60,10 @@ def __getattr__(name: str) -> int:
 # known before TensorFlow is imported. A person's own setting of TensorFlow's variables wins,
 # LENET_THREADS over it, so that several runs can share a machine.
 with contextlib.suppress(ValueError):  # of LENET_THREADS, which PARALLEL_SHARDS will tell
-    _THREADS = {
+    THREADS = {
         "TF_NUM_INTRAOP_THREADS": -(-available_threads() // __getattr__("PARALLEL_SHARDS")),
         "TF_NUM_INTEROP_THREADS": available_threads(),
     }
-    for _name, _count in _THREADS.items():
+    for _name, _count in THREADS.items():
         if "LENET_THREADS" in os.environ or _name not in os.environ:
             os.environ[_name] = str(_count)

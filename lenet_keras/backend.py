@@ -128,7 +128,7 @@ def rounding_settings() -> dict[str, str]:
     One too many is no harm: it puts a run under the rule for other machines, if digits differ.
     Whatever looks like a path is left out of a value: records are shared, a person's folders not.
     """
-    ours = {name: str(count) for name, count in lenet_keras._THREADS.items()}
+    ours = {name: str(count) for name, count in lenet_keras.THREADS.items()}
     return {
         name: re.sub(r"[^\s=:,]*[/\\]\S*", "…", value)
         for name, value in sorted(os.environ.items())

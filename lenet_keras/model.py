@@ -7,6 +7,7 @@ units, plain average pooling and a C3 that sees all of S2; `Recipe.output`, `Rec
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,14 @@ def normalization(name: str, layer_name: str, dtype: str = "float32") -> keras.L
     return None
 
 
+def pooling(name: str, layer_name: str, dtype: str = "float32") -> keras.Layer:
+    """The layer of `Recipe.pooling`, called `layer_name`: of 2 x 2 values it makes one."""
+    if name == "trainable":
+        return TrainablePooling2D(name=layer_name, dtype=dtype)
+    kind = layers.AveragePooling2D if name == "average" else layers.MaxPooling2D
+    return kind(2, name=layer_name, dtype=dtype)
+
+
 def loss(recipe: Recipe) -> keras.losses.Loss:
     """The recipe's loss, of one-hot labels and what `lenet5` gives, both (batch, classes)."""
     if recipe.output == "rbf":
@@ -101,15 +110,8 @@ def lenet5(
     Raises:
         InputError: the output is that of 1998, whose codes are ten, and the classes are not.
     """
-    if recipe.output == "rbf" and classes != len(CODES):
-        raise InputError(
-            f"output: 'rbf' has fixed codes for {len(CODES)} classes, and there are {classes}. Set "
-            "output to softmax."
-        )
-    dtype = recipe.dtype_policy
-    names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
-    seeds = dict(zip(names, np.random.SeedSequence(seed).generate_state(7).tolist(), strict=True))
-
+    _check_codes(recipe, classes)
+    dtype, seeds = recipe.dtype_policy, _seeds(seed)
     penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
 
     def weights(name: str, fan_in: int) -> dict:
@@ -125,25 +127,21 @@ def lenet5(
         return nonlinear(name, normalize(x) if normalize else x)
 
     def pooled(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-        if recipe.pooling == "trainable":
-            return nonlinear(name, TrainablePooling2D(name=name, dtype=dtype)(x))
-        kind = layers.AveragePooling2D if recipe.pooling == "average" else layers.MaxPooling2D
-        return kind(2, name=name, dtype=dtype)(x)
+        x = pooling(recipe.pooling, name, dtype)(x)
+        return nonlinear(name, x) if recipe.pooling == "trainable" else x
 
     def dropped(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-        if not recipe.dropout:
-            return x
-        return layers.Dropout(recipe.dropout, seed=seeds[name], name=name, dtype=dtype)(x)
+        dropout = layers.Dropout(recipe.dropout, seed=seeds[name], name=name, dtype=dtype)
+        return dropout(x) if recipe.dropout else x
 
     inputs = keras.Input((*IMAGE_SHAPE[:2], channels), name="image")
     x = layers.Conv2D(6, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(inputs)  # 28 x 28 x 6
     x = pooled("S2", activated("C1", x))  # 14 x 14 x 6
     if recipe.connections == "full":
-        x = layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))(x)  # 10 x 10 x 16
+        c3 = layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))
     else:
-        draws = _draws_of_table_1(recipe.kernel_initializer, seeds["C3"])
-        x = ConnectedConv2D(draws, kernel_regularizer=penalty, name="C3", dtype=dtype)(x)
-    x = pooled("S4", activated("C3", x))  # 5 x 5 x 16
+        c3 = _connected(recipe, seeds["C3"], kernel_regularizer=penalty, name="C3", dtype=dtype)
+    x = pooled("S4", activated("C3", c3(x)))  # 10 x 10 x 16, then 5 x 5 x 16
     x = layers.Flatten(name="flatten", dtype=dtype)(x)
     x = layers.Dense(120, dtype=dtype, **weights("C5", 5 * 5 * 16))(x)
     x = dropped("C5_dropout", activated("C5", x))
@@ -156,11 +154,28 @@ def lenet5(
     return keras.Model(inputs, logits, name="LeNet-5")
 
 
-def _draws_of_table_1(name: str, seed: int) -> list[keras.initializers.Initializer]:
-    """An initializer for each map of C3, as each sees 3, 4 or 6 maps of S2."""
-    return [
-        kernel_initializer(name, 5 * 5 * len(maps), seed + i) for i, maps in enumerate(CONNECTIONS)
+def _check_codes(recipe: Recipe, classes: int) -> None:
+    if recipe.output == "rbf" and classes != len(CODES):
+        raise InputError(
+            f"output: 'rbf' has fixed codes for {len(CODES)} classes, and there are {classes}. Set "
+            "output to softmax."
+        )
+
+
+def _seeds(seed: int) -> dict[str, int]:
+    """A seed for each kernel and each layer of dropout."""
+    names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
+    drawn = np.random.SeedSequence(seed).generate_state(len(names))
+    return dict(zip(names, drawn.tolist(), strict=True))
+
+
+def _connected(recipe: Recipe, seed: int, **settings: Any) -> ConnectedConv2D:
+    """C3 by Table I: an initializer for each of its maps, as each sees 3, 4 or 6 maps of S2."""
+    initializers = [
+        kernel_initializer(recipe.kernel_initializer, 5 * 5 * len(maps), seed + number)
+        for number, maps in enumerate(CONNECTIONS)
     ]
+    return ConnectedConv2D(initializers, **settings)
 
 
 def for_pixels(network: keras.Model, data: Dataset) -> keras.Model:

@@ -14,20 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import click
 
 from lenet_keras import check_environment
-from lenet_keras.recipe import (
-    InputError,
-    Recipe,
-    expanded,
-    nearest,
-    read_recipe,
-    read_yaml,
-)
+from lenet_keras.recipe import InputError, Recipe, expanded, nearest, read_recipe, read_yaml
 from lenet_study import run_folder
 from lenet_study.files import whole_file
 from lenet_study.run_folder import CURVES, MODEL, RECORD, in_digits, in_percent
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lenet_keras import data
+    from lenet_keras.run import Scores
     from lenet_study.summary import Overview
 
 T = TypeVar("T")
@@ -293,13 +289,7 @@ def evaluate(
         click.echo(json.dumps(answer, indent=2))
     else:
         click.echo(f"{len(data.test)} test images of {data.name}, seed {run.seed}")
-        _echo_row("Accuracy", in_percent(scores.accuracy))
-        _echo_row("Loss (nats)", in_digits(scores.loss))
-        _echo_row("Calibration error", in_percent(scores.calibration_error))
-        if not differences:
-            click.echo("Accuracy and loss are as recorded.")
-        shares = classes[["accuracy", "precision"]].map(in_percent)
-        click.echo(f"\n{classes.assign(**shares).to_string()}\n")
+        _echo_scores(scores, classes, as_recorded=not differences)
         if not missing:
             _echo_row("Confusion matrix", figure)
     if differences:
@@ -635,6 +625,17 @@ def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
 
 def _echo_row(name: str, value: object) -> None:
     click.echo(f"{name:<20}{value}")
+
+
+def _echo_scores(scores: "Scores", classes: "pd.DataFrame", as_recorded: bool) -> None:
+    """Print a run's scores on the test set, and those of each class."""
+    _echo_row("Accuracy", in_percent(scores.accuracy))
+    _echo_row("Loss (nats)", in_digits(scores.loss))
+    _echo_row("Calibration error", in_percent(scores.calibration_error))
+    if as_recorded:
+        click.echo("Accuracy and loss are as recorded.")
+    shares = classes[["accuracy", "precision"]].map(in_percent)
+    click.echo(f"\n{classes.assign(**shares).to_string()}\n")
 
 
 def _echo_each(things: Iterable[T]) -> list[T]:

@@ -19,11 +19,11 @@ from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, l
 from lenet_keras.optimizer import Schedule, averaging, optimizer_class, schedule_shape
 from lenet_keras.recipe import InputError, Recipe
 from lenet_study import fused, scanned
-from lenet_study.grouping import carried, own_fields, stackable
+from lenet_study.grouping import POOLINGS, carried, own_fields, stackable
 
 POOLS: dict[str, Callable] = {
-    "average": functools.partial(ops.average_pool, pool_size=(2, 2), strides=(2, 2)),
-    "max": functools.partial(ops.max_pool, pool_size=(2, 2), strides=(2, 2)),
+    name: functools.partial(getattr(ops, f"{name}_pool"), pool_size=(2, 2), strides=(2, 2))
+    for name in POOLINGS
 }
 RISING = frozenset({"tanh", "scaled_tanh", "sigmoid", "relu", "leaky_relu", "elu"})
 

@@ -333,7 +333,7 @@ def test_switches_that_change_how_sums_are_rounded_are_part_of_the_provenance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = backend.rounding_settings()
-    assert not before.keys() & lenet_keras._THREADS.keys()  # the package's own
+    assert not before.keys() & lenet_keras.THREADS.keys()  # the package's own
     for name, value in {**SWITCHES, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": "/x"}.items():
         monkeypatch.setenv(name, value)
     assert backend.rounding_settings() == before | SWITCHES
