@@ -306,3 +306,12 @@ def test_the_paths_of_the_readme_exist() -> None:
     paths = [path for row in rows for path in re.findall(r"`([^`]+)`", row)]
     assert len(paths) >= 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("lenet_*/*.py")), ids=lambda path: path.name)
+def test_files_and_functions_stay_short_enough_to_read(path: Path) -> None:
+    text = path.read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    long = [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 60]
+    assert len(text.splitlines()) <= 650
+    assert not long
