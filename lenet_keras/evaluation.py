@@ -68,7 +68,7 @@ def expected_calibration_error(
 ) -> float:
     """How far confidence and accuracy lie apart, on average over bins of equal width.
 
-    The sum over bins of (share of images in the bin) · |accuracy - mean confidence|, confidence
+    The sum over bins of (share of images in the bin) · abs(accuracy - mean confidence), confidence
     being the largest probability of an image. Bins are closed on the right.
     Source: Guo et al. (2017), "On calibration of modern neural networks", section 2, equation 3.
 
