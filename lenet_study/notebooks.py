@@ -19,6 +19,7 @@ import yaml
 
 from lenet_keras.recipe import InputError, nearest, parse_yaml
 from lenet_study.executors import environment
+from lenet_study.widgets import PICTURE, WIDGET, keep_pictures
 
 try:
     import nbclient.exceptions
@@ -65,7 +66,6 @@ MARKS_OF_PAPERMILL = ("papermill", "execution", "widgets")
 # Of a notebook that was saved with a kernel of another name, which only that machine knows.
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 INJECTED = "injected-parameters"  # the tag of the cell that papermill adds
-WIDGET = "application/vnd.jupyter.widget-view+json"
 OF_NO_CONTENT = {"figures_dir", "executor"}  # parameters under which a notebook shows the same
 
 
@@ -417,7 +417,8 @@ def _code_cells(notebook: Path) -> list[Any]:
 def _kinds(cell: Any) -> set[str]:
     """The kinds of data that a cell shows, as image/png; progress bars do not count."""
     shown = [output.get("data", {}) for output in cell.outputs]
-    return {kind for data in shown if WIDGET not in data for kind in data}
+    kinds = {kind for data in shown if WIDGET not in data or PICTURE in data for kind in data}
+    return kinds - {WIDGET}
 
 
 # nbconvert's own template leaves the words out that a figure has in its output's metadata, and
@@ -441,6 +442,7 @@ _WITH_WORDS = """
 def _page(notebook: Path) -> Path:
     """Write an executed notebook as an HTML page beside it, its figures with their words."""
     content = nbformat.read(notebook, as_version=4)
+    keep_pictures(content)
     exporter = nbconvert.HTMLExporter(raw_template=_WITH_WORDS)
     body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
     page = notebook.with_suffix(".html")
@@ -451,6 +453,7 @@ def _page(notebook: Path) -> Path:
 def _remove_marks(notebook: Path) -> None:
     """Remove what differs between two executions with the same outputs."""
     content = nbformat.read(notebook, as_version=4)
+    keep_pictures(content)
     content.metadata["kernelspec"] = dict(KERNEL)
     for metadata in (content.metadata, *(cell.metadata for cell in content.cells)):
         for name in MARKS_OF_PAPERMILL:

@@ -164,13 +164,30 @@ class Technique:
         of: Literal["final", "first seed", "tuning", "no run"] = "final",
         longest: int | None = None,
     ) -> None:
-        """Write under a figure what it was drawn from, and show it, with a description in words.
+        """Label a figure and show it, with a description in words.
 
         It is saved under `name`, unless this is a rehearsal.
 
         Args:
             drawing: the figure, any of its axes, or an array of them.
             name: of the file in the figures' folder, without suffix; None: shown and not saved.
+            of, longest: see `label`.
+        """
+        self.label(drawing, of, longest)
+        if name and self.recorded:
+            style.save(drawing, f"{self.figures_dir}/{name}")
+        style.show(drawing)
+
+    def label(
+        self,
+        drawing: style.Drawing,
+        of: Literal["final", "first seed", "tuning", "no run"] = "final",
+        longest: int | None = None,
+    ) -> None:
+        """Write under a figure what it was drawn from.
+
+        Args:
+            drawing: the figure, any of its axes, or an array of them.
             of: which runs are drawn: the final ones, those of the first seed, those that tune, or
                 none, as where a recipe's first step is computed.
             longest: epochs of the longest run, where some train for longer than the study's.
@@ -198,9 +215,6 @@ class Technique:
                 study_epochs=wanted.epochs,
                 study_seeds=1 if first else wanted.seeds,
             )
-        if name and self.recorded:
-            style.save(drawing, f"{self.figures_dir}/{name}")
-        style.show(drawing)
 
 
 def open_technique(

@@ -156,7 +156,9 @@ FLOORS = [
     {"lenet_study.members", "lenet_study.teachers", "lenet_study.training"},
     {
         "lenet_study.stats",
+        "lenet_study.luck",
         "lenet_study.style",
+        "lenet_study.widgets",
         "lenet_study.panels",
         "lenet_study.plots",
         "lenet_study.factorial_plots",
