@@ -368,7 +368,8 @@ def list_records(
         str | None, _option("--variant", "Only this variant's runs.", metavar="NAME")
     ] = None,
     purpose: Annotated[
-        Any, _option("--purpose", "Only these runs.", type=click.Choice(["final", "tuning"]))
+        Any,
+        _option("--purpose", "Only these runs.", type=click.Choice(["final", "again", "tuning"])),
     ] = None,
     csv_file: Annotated[
         Path | None, _option("--csv", "Write all columns there.", type=PATH, metavar="FILE")

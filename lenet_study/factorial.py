@@ -369,20 +369,6 @@ def additivity(design: Design, accuracy: pd.DataFrame, order: int = 2) -> pd.Dat
     ).T
 
 
-def again(accuracy: pd.DataFrame, ending: str = "-again") -> pd.DataFrame:
-    """A recipe against itself: the second training minus the first, paired by seed.
-
-    Returns:
-        Indexed by cell, the columns of `stats.Difference`; `largest`, of a single seed.
-    """
-    rows = {}
-    for second in accuracy.index[accuracy.index.str.endswith(ending)]:
-        pair = accuracy.loc[second], accuracy.loc[first := second.removesuffix(ending)]
-        largest = float((pair[0] - pair[1]).abs().max())
-        rows[first] = {**stats.paired_difference(*pair)._asdict(), "largest": largest}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
 def image_error(first: float, second: float, images: int = 10_000) -> float:
     """The largest standard error that the choice of images can give a difference of two accuracies.
 

@@ -174,6 +174,7 @@ def forest(
     axes: Axes | None = None,
     colours: Colours | None = None,
     names: Mapping[str, str] | None = None,
+    control: pd.DataFrame | None = None,
 ) -> Axes:
     """Differences from the baseline with their intervals, the largest on top.
 
@@ -188,6 +189,7 @@ def forest(
         limit: where the axis ends on either side, in the axis' unit; a difference beyond it is an
             arrow at the edge, so that one hopeless variant does not squeeze all others together.
         names: what a variant's row is called, where that is not the variant's name.
+        control: from `controls.against_itself`: recipes against themselves, grey rows below.
     """
     table = shared.checked(comparison, ["variant"], ["mean", *_DIFFERENCE], "forest")
     looks = shared.looks_of(table, colours)
@@ -200,21 +202,29 @@ def forest(
         )
     level = float(table.loc[table["variant"] == baseline, "mean"].iloc[0]) * factor
     others = table[table["variant"] != baseline].sort_values("difference", ascending=False)
-    axes = shared.rows_axes(axes, len(others))
+    again = pd.DataFrame(columns=["variant", *_DIFFERENCE]) if control is None else control
+    axes = shared.rows_axes(axes, len(others) + len(again))
     variants = [str(variant) for variant in others["variant"]]
     numbers = others[_DIFFERENCE].to_numpy(float)
     for row, (variant, (*of_row, p)) in enumerate(zip(variants, numbers, strict=True)):
         middle, low, high = (factor * number for number in of_row)
         _interval_row(axes, row, (middle, low, high), looks[variant]["color"], p < 0.05, limit)
         shared.write_beside(axes, row, shared.difference(middle, low, high, places))
+    ends = again[_DIFFERENCE[:3]].to_numpy(float) * factor
+    for row, (middle, low, high) in enumerate(ends, len(others)):
+        bars = shared.bars(middle, low, high)
+        axes.errorbar(middle, row, xerr=bars, color=GREY, marker="D", markersize=4.5)
+        shared.write_beside(axes, row, shared.difference(middle, low, high, places))
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
     if limit:
         axes.set_xlim(-1.05 * limit, 1.05 * limit)
-    shared.name_rows(axes, [(names or {}).get(name, name) for name in variants])
+    called = [(names or {}).get(name, name) for name in (*variants, *map(str, again["variant"]))]
+    called[len(others) :] = [f"{name} against itself" for name in called[len(others) :]]
+    shared.name_rows(axes, called)
     points = "percentage points" if unit == "%" else unit
     what = label.partition(" (")[0]
     axes.set_xlabel(f"{what} minus that of {baseline} ({level:.{places}f} {unit}), in {points}")
-    shared.legend_above(axes, _forest_keys(others, limit and limit / factor))
+    shared.legend_above(axes, _forest_keys(others, limit and limit / factor, len(again) > 0))
     return axes
 
 
@@ -223,6 +233,7 @@ def forests(
     baselines: Mapping[str, str],
     limit: float | None = None,
     colours: Colours | None = None,
+    control: pd.DataFrame | None = None,
 ) -> np.ndarray:
     """As `forest` of test accuracy, for several techniques one below the other.
 
@@ -231,18 +242,22 @@ def forests(
         baselines: the variant that all of a technique are compared with, by technique.
         limit: as there.
         colours: of the techniques.
+        control: as there, with a column study.
 
     Returns:
         The axes, shape (techniques,).
     """
+    again = {} if control is None else shared.by_variant(control, "study")
     studies = shared.by_variant(comparison, "study")
     looks = shared.looks_of(comparison, colours, column="study")
-    rows = [len(part) for part in studies.values()]  # one of them holds the heading
+    # One row of each holds its heading.
+    rows = [len(part) + len(again.get(study, ())) for study, part in studies.items()]
     how: dict[str, Any] = {"sharex": True, "squeeze": False, "height_ratios": rows}
     panels = plt.subplots(len(rows), 1, figsize=(9, 1.1 + 0.3 * sum(rows)), **how)[1].ravel()
     for panel, (study, part) in zip(panels, studies.items(), strict=True):
         own = dict.fromkeys(map(str, part["variant"]), looks[study])
-        forest(part, baselines[study], limit=limit, axes=panel, colours=own)
+        itself = again.get(study)
+        forest(part, baselines[study], limit=limit, axes=panel, colours=own, control=itself)
         panel.get_legend().remove()
         against = panel.get_xlabel().partition("that of ")[2].partition(", in ")[0]
         note = ", unpaired" if _pairing(part) == "unpaired" else ""
@@ -250,7 +265,7 @@ def forests(
         panel.set_xlabel("")
     what = "Test accuracy minus that of the technique's baseline, in percentage points"
     panels[-1].set_xlabel(what)
-    shared.legend_over(panels, _forest_keys(comparison, limit and limit / 100))
+    shared.legend_over(panels, _forest_keys(comparison, limit and limit / 100, bool(again)))
     return panels
 
 
@@ -280,7 +295,7 @@ def _pairing(part: pd.DataFrame) -> str:
     return "unpaired" if "pairs" in part and not part["pairs"].any() else "paired by seed"
 
 
-def _forest_keys(table: pd.DataFrame, limit: float | None) -> dict[str, Any]:
+def _forest_keys(table: pd.DataFrame, limit: float | None, control: bool) -> dict[str, Any]:
     """What the markers of a forest say; the limit is a fraction, as the table's differences."""
     parts = [part for _, part in table.groupby("study")] if "study" in table else [table]
     pairing = {_pairing(part) for part in parts}
@@ -290,6 +305,8 @@ def _forest_keys(table: pd.DataFrame, limit: float | None) -> dict[str, Any]:
     keys |= shared.decided(unknown=bool(compared["p_holm"].isna().any()))
     if limit and (compared["difference"].abs() > limit).any():
         keys["beyond the axis"] = shared.marker(GREY, "<")
+    if control:
+        keys["a recipe against itself"] = shared.marker(GREY, "D", markersize=4.5)
     return keys
 
 

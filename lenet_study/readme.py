@@ -6,7 +6,7 @@ Everything outside the markers is written by hand and stays as it is.
 from pathlib import Path
 
 from lenet_keras.recipe import InputError
-from lenet_study import stats, summary
+from lenet_study import controls, stats, summary, together
 from lenet_study.files import whole_file
 from lenet_study.study import Study
 from lenet_study.summary import Overview
@@ -37,15 +37,18 @@ def section(overview: Overview, figures: str = "figures") -> str:
     counts, *_ = summary.conclusions(overview)
     first = []
     if overview.together:
-        trained, *rest = summary.on_one_scale(overview.together)
+        trained, *rest = together.sentences(overview.together)
         picture = f"![What each technique adds to LeNet-5]({figures}/together-effects.png)"
-        first = [trained, picture, summary.effects_table(overview.together), *rest]
+        first = [trained, picture, together.table(overview.together), *rest]
         first += ["**Within each kind of technique, a notebook each.** " + summary.scope(overview)]
     parts = [
         *(first or [summary.scope(overview)]),
         "For each kind the variant that is best on the validation images, and its difference from "
         "the kind's own baseline on the test images, "
-        f"{summary.pairing(overview)}. Intervals are 95 % t-intervals over the seeds, paired ones "
+        f"{summary.pairing(overview)}. The first {controls.CHOOSING} seeds choose it. Where "
+        "a kind has more, its row stands on the others, which chose nothing; else on the same "
+        "seeds, which flatters a little what they chose. Intervals are 95 % t-intervals over the "
+        "seeds, paired ones "
         f"with variances moderated within a kind of {stats.FEWEST} differences or more (Smyth "
         "2004); p is corrected after Holm; bold is significant at 5 %.",
         summary.best_table(overview),

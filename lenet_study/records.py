@@ -3,6 +3,7 @@
 A record is one small JSON file that ends in the SHA-256 of all that stands before:
 
     results/<study>/<variant>-<key>/seed-<s>.json             the final runs
+    results/<study>/<variant>-again-<key>/seed-<s>.json       the same recipe and seed once more
     results/<study>/tuning/<variant>-<key>/seed-<s>.json      the runs that chose a learning rate
 
 Two results folders are merged by copying one over the other: equal paths hold equal runs.
@@ -28,7 +29,7 @@ from lenet_keras.recipe import InputError, Recipe, nearest
 from lenet_keras.run import SCHEMA_VERSION, History, Run, Scores
 from lenet_study.files import remedy
 
-Purpose = Literal["final", "tuning"]
+Purpose = Literal["final", "again", "tuning"]
 AGAIN = "-again"  # the ending of a variant that trains a recipe a second time
 
 
@@ -55,7 +56,7 @@ class Location:
 
     def found(self, results_dir: Path) -> Path | None:
         """Where the run is recorded: here or, as no recipe is recorded twice, where another study
-        has it, in the order of their names. A run that repeats another is that of one study.
+        has it, in the order of their names. A run that repeats another stands for no first one.
 
         Another study's run counts if it was made by the backend that this study's own records are
         of or, before it has any, that this process would train with: from one seed, backends draw
@@ -66,11 +67,9 @@ class Location:
         """
         if (own := self.path(results_dir)).exists():
             return own
-        if self.variant.endswith(AGAIN):
-            return None
         folder = "*/tuning" if self.purpose == "tuning" else "*"
         same = results_dir.glob(f"{folder}/*-{self.key}/seed-{self.seed}.json")
-        for path in sorted(path for path in same if not Location.of(path).variant.endswith(AGAIN)):
+        for path in sorted(path for path in same if Location.of(path).purpose == self.purpose):
             if _backend_of(path.absolute()) == _backend_for(results_dir.absolute() / self.study):
                 return path
         return None
@@ -92,7 +91,8 @@ class Location:
         above = path.parent.parent
         tuning = above.name == "tuning"
         study = above.parent.name if tuning else above.name
-        purpose: Purpose = "tuning" if tuning else "final"
+        purpose: Purpose = "again" if folder[1].endswith(AGAIN) else "final"
+        purpose = "tuning" if tuning else purpose
         return cls(study, purpose, folder[1], folder[2], int(file[1]))
 
 
@@ -254,7 +254,8 @@ def _compare_path(path: Path, run: Run, key: Any) -> None:
         return
     location = Location.of(path)
     purpose = "tuning" if run.test is None else "final"
-    if (location.key, location.seed, location.purpose) != (run.key, run.seed, purpose):
+    tuning = location.purpose == "tuning"
+    if (location.key, location.seed, tuning) != (run.key, run.seed, run.test is None):
         raise InputError(
             f"{path}: the path speaks of the {location.purpose} run of recipe {location.key} with "
             f"seed {location.seed}; the file holds the {purpose} run of {run.key} with seed "
@@ -322,7 +323,7 @@ def table(
     Args:
         results_dir: folder of the records.
         study: a technique file's stem; all without it.
-        purpose: "final" or "tuning"; both without it.
+        purpose: "final", "again" or "tuning"; all without it.
         recipe: values that fields of the recipe must have, as dataset="digits", epochs=2.
 
     Returns:
@@ -390,6 +391,17 @@ def runs_of(rows: pd.DataFrame, results_dir: Path | str) -> list[Run]:
     places = rows[["study", "purpose", "variant", "key", "seed"]].itertuples(index=False)
     locations = [Location(*place) for place in places]
     return [read(at.found(Path(results_dir)) or at.path(Path(results_dir))) for at in locations]
+
+
+def right(rows: pd.DataFrame, results_dir: Path | str) -> dict[str, dict[int, np.ndarray]]:
+    """Which test images the runs behind rows of `table` had right: bool (images,), by variant and
+    seed, of those whose records say it."""
+    found: dict[str, dict[int, np.ndarray]] = {}
+    runs = zip(rows["variant"], runs_of(rows, results_dir), strict=True)
+    for variant, run in runs:
+        if (correct := run.correct) is not None:
+            found.setdefault(str(variant), {})[run.seed] = correct
+    return found
 
 
 def _called(

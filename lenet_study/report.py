@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from lenet_keras.recipe import Recipe
-from lenet_study import stats
+from lenet_study import controls, stats
 
+LEVEL = 0.05  # of significance, after Holm's correction
 ENOUGH_SEEDS = 5  # for a verdict; an interval over fewer spans more than what a technique changes
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # a number and its interval stay on one line of a narrow cell
 
@@ -22,6 +23,7 @@ def results(
     baseline: str,
     targets: Sequence[float] = (),
     paired: bool = True,
+    right: controls.Right | None = None,
 ) -> pd.DataFrame:
     """A study's results as text, the most accurate variant first.
 
@@ -31,10 +33,12 @@ def results(
         baseline: the variant that differences are measured against.
         targets: validation accuracies, fractions, whose epochs are of interest.
         paired: whether differences are taken seed by seed, as the technique file says.
+        right: which test images the runs had right, from `records.right`.
 
     Returns:
         Indexed by variant, columns of strings: learning rate, test accuracy with 95 % interval (%),
-        difference with 95 % interval (percentage points), Holm-corrected p, gap (training
+        difference with 95 % interval (percentage points), the interval for seeds and images
+        together where `right` tells any, Holm-corrected p, gap (training
         minus validation accuracy, percentage points), median epochs to each target, and seconds an
         epoch.
 
@@ -44,6 +48,8 @@ def results(
     summary = stats.summary(runs, epochs, baseline, targets, paired).set_index("variant")
     final = runs[runs["purpose"] == "final"] if "purpose" in runs else runs
     rates = final.groupby(final["variant"].astype(str))["learning_rate"].first()
+    none = np.nan, np.nan
+    both = controls.with_images(summary.reset_index(), right or {}, baseline)
     rows = {}
     for name, row in summary.sort_values("mean", ascending=False, kind="stable").iterrows():
         low, high = _possible(row["low"], row["high"])
@@ -62,6 +68,7 @@ def results(
             "learning rate": f"{rates[str(name)]:g}",
             "test accuracy (%)": accuracy,
             "difference (points)": "" if name == baseline else difference,
+            **({"seeds and images": _ends(*both.get(str(name), none))} if both else {}),
             "p (Holm)": _verdict(row, p_value(row["p_holm"])),
             "gap (points)": f"{100 * row['gap']:.1f}",
             **medians,
@@ -199,7 +206,7 @@ def verdicts(comparison: pd.DataFrame, baseline: str) -> str:
     """
     others = comparison[comparison["variant"] != baseline]
     others = others.sort_values("difference", ascending=False, kind="stable")
-    sure, sign = others["p_holm"] < 0.05, others["difference"] > 0
+    sure, sign = others["p_holm"] < LEVEL, others["difference"] > 0
     groups = {
         f"Better than `{baseline}`": others[sure & sign],
         f"Worse than `{baseline}`": others[sure & ~sign],
@@ -215,14 +222,42 @@ def verdicts(comparison: pd.DataFrame, baseline: str) -> str:
     return "\n".join(lines)
 
 
+def chosen(pair: pd.DataFrame, seeds: Sequence[int], baseline: str) -> str:
+    """What a study's best variant is worth, in a sentence that says which seeds it stands on.
+
+    Args:
+        pair: from `controls.winner`.
+        seeds: that it is quoted on.
+        baseline: the variant that it was compared with.
+    """
+    (row,) = pair[pair["variant"] != baseline].to_dict("records")
+    gain = points(row["difference"], row["difference_low"], row["difference_high"])
+    who = f"- **Best on the validation images:** {row['variant']}"
+    if row["fresh"]:
+        first = controls.CHOOSING - 1
+        return (
+            f"{who}, by seeds 0 to {first}. On seeds {first + 1} to {seeds[-1]}, which chose "
+            f"nothing, it is {gain} points from `{baseline}`."
+        )
+    return (
+        f"{who}: {gain} points from `{baseline}`. The same {len(seeds)} seeds chose it, which "
+        "flatters what is chosen a little."
+    )
+
+
 def points(middle: float, low: float = np.nan, high: float = np.nan) -> str:
     """A difference of fractions in percentage points, with its interval where it has one."""
     if not np.isfinite(middle):
         return "unknown"
-    text = f"{100 * middle:+.1f}"
-    if np.isfinite(low) and np.isfinite(high):
-        text += f" [{100 * low:+.1f}, {100 * high:+.1f}]".replace(" ", _NO_BREAK)
-    return text.replace("-", "−")
+    ends = _ends(low, high)
+    return f"{100 * middle:+.1f}".replace("-", "−") + (ends and f"{_NO_BREAK}{ends}")
+
+
+def _ends(low: float, high: float) -> str:
+    """An interval of fractions in percentage points; nothing where there is none."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return ""
+    return f"[{100 * low:+.1f},{_NO_BREAK}{100 * high:+.1f}]".replace("-", "−")
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -233,6 +268,22 @@ def percent(share: float, digits: int = 1) -> str:
 def signed(value: float) -> str:
     """A number with its sign and two digits after the point."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table in Markdown, its numbers to the right; empty without rows."""
+    if not rows:
+        return ""
+    words = ("technique", "variant", "baseline", "best variant", "seeds")
+    lines = [
+        list(rows[0]),
+        ["---" if name in words else "---:" for name in rows[0]],
+        *(list(row.values()) for row in rows),
+    ]
+    # An interval that breaks into two lines would double the length of the table.
+    lines[2:] = [[cell.replace(", ", f",{_NO_BREAK}") for cell in line] for line in lines[2:]]
+    lines[2:] = [[cell.replace(" [", f"{_NO_BREAK}[") for cell in line] for line in lines[2:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def at_edge(variants: Iterable[object]) -> str:

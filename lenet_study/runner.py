@@ -97,11 +97,14 @@ def _progress_line(
     shown: bool,
 ) -> "ProgressLine":
     tuning = study.tuning_runs(names, study.grids(names, results_dir))
-    finals = [study.recipe(name, 1.0).epochs for name in [*names, *study.trained_twice(names)]]
+    finals = [
+        study.recipe(name, 1.0).epochs * study.seeds_of(name)
+        for name in [*names, *study.trained_twice(names)]
+    ]
     return ProgressLine(
         study.name,
         runs=study.planned_runs(names, results_dir),
-        epochs=len(tuning) * study.tuning.epochs + study.seeds * sum(finals),
+        epochs=len(tuning) * study.tuning.epochs + sum(finals),
         recorded=recorded,
         shown=shown,
     )
@@ -399,9 +402,11 @@ def _failed(future: Future[list[Run]]) -> bool:
 def _jobs(planned: Sequence[Planned], results_dir: Path) -> list[_Job]:
     """What is to be trained for the runs that have no record, seed by seed."""
     jobs = []
-    rounds = itertools.product(dict.fromkeys(run.seed for run in planned), (False, True))
-    for seed, again in rounds:
-        paired = [run for run in planned if (run.seed, run.again) == (seed, again)]
+    seeds, purposes = (
+        dict.fromkeys(getattr(run, x) for run in planned) for x in ("seed", "purpose")
+    )
+    for seed, purpose in itertools.product(seeds, purposes):
+        paired = [run for run in planned if (run.seed, run.purpose) == (seed, purpose)]
         missing = {
             run.recipe: run.path(results_dir) for run in paired if not run.exists(results_dir)
         }
@@ -412,7 +417,7 @@ def _jobs(planned: Sequence[Planned], results_dir: Path) -> list[_Job]:
             _Job(
                 recipes=tuple(group),
                 seed=seed,
-                score_test=paired[0].purpose == "final",
+                score_test=purpose != "tuning",
                 wanted={recipe: missing[recipe] for recipe in group if recipe in missing},
             )
             for group in _groups([run.recipe for run in paired], missing, recorded)

@@ -117,14 +117,18 @@ def unpaired_difference(
     middle = float(first.mean() - second.mean())
     noise = 1e-12 * max(np.abs(first).max(), np.abs(second).max())
     if np.ptp(first) + np.ptp(second) > noise:
-        parts = [sample.var(ddof=1) / sample.size for sample in (first, second)]
-        df = sum(parts) ** 2 / (
-            parts[0] ** 2 / (first.size - 1) + parts[1] ** 2 / (second.size - 1)
-        )
-        half = scipy_stats.t.ppf((1 + confidence) / 2, df) * np.sqrt(sum(parts))
-        p = 2 * scipy_stats.t.sf(abs(middle) / np.sqrt(sum(parts)), df)
+        error, df = _welch(first, second)
+        half = scipy_stats.t.ppf((1 + confidence) / 2, df) * error
+        p = 2 * scipy_stats.t.sf(abs(middle) / error, df)
         return Difference(0, middle, float(middle - half), float(middle + half), float(p))
     return _without_spread(0, middle, noise)
+
+
+def _welch(first: FloatArray, second: FloatArray) -> tuple[float, float]:
+    """Standard error of a difference of two means, and Satterthwaite's degrees of freedom."""
+    parts = [sample.var(ddof=1) / sample.size for sample in (first, second)]
+    df = sum(parts) ** 2 / (parts[0] ** 2 / (first.size - 1) + parts[1] ** 2 / (second.size - 1))
+    return float(np.sqrt(sum(parts))), float(df)
 
 
 def _without_spread(n: int, middle: float, noise: float) -> Difference:
@@ -236,8 +240,9 @@ def compare(
         One row a variant: `variant`; `n` (seeds), `mean`, `low`, `high` over all its seeds; `pairs`
         (seeds it shares with the baseline; 0 if unpaired), `difference`, `difference_low`,
         `difference_high` and `p` over those, if unpaired over all; `p_holm`, corrected among the
-        study's variants. The intervals are not corrected, so one may leave out 0 where `p_holm` is
-        above 0.05. The baseline's own difference is NaN.
+        study's variants; `df`, degrees of freedom of the difference. The intervals are not
+        corrected, so one may leave out 0 where `p_holm` is above 0.05. The baseline's own
+        difference is NaN.
 
     Raises:
         InputError: unknown baseline or metric, fewer than 2 seeds of a variant or, if paired,
@@ -292,7 +297,7 @@ def _compared(
         differences = pd.DataFrame(
             {name: samples[name] - samples[against[name]] for name in table.loc[spread, "variant"]}
         )
-        columns = ["difference_low", "difference_high", "p"]
+        columns = ["difference_low", "difference_high", "p", "df"]
         table.loc[spread, columns] = _moderated_tests(differences)
     contrasts = table["variant"] != table["variant"].map(against)
     table.loc[contrasts, "p_holm"] = holm(table.loc[contrasts, "p"])
@@ -300,7 +305,7 @@ def _compared(
 
 
 def _moderated_tests(differences: pd.DataFrame) -> FloatArray:
-    """Low and high end of the 95 % interval, and p, for each column of differences by seed."""
+    """Low and high end of the 95 % interval, p and df, for each column of differences by seed."""
     n, middle = differences.count().to_numpy(), differences.mean().to_numpy()
     squared = differences.corr().to_numpy() ** 2
     shared = float(np.nanmean(squared[~np.eye(len(n), dtype=bool)]))
@@ -308,7 +313,7 @@ def _moderated_tests(differences: pd.DataFrame) -> FloatArray:
     error = np.sqrt(variance / n)
     half = scipy_stats.t.ppf(0.975, df) * error
     p = 2 * scipy_stats.t.sf(np.abs(middle) / error, df)
-    return np.column_stack([middle - half, middle + half, p])
+    return np.column_stack([middle - half, middle + half, p, df])
 
 
 def _row(
@@ -330,12 +335,15 @@ def _row(
             f"'{baseline}'; found {len(shared)} ({variant} has {_listed(sample.index)}, {baseline} "
             f"has {_listed(reference.index)}). Train both on the same seeds."
         )
+    df = len(shared) - 1.0 if shared else np.nan
     if variant == baseline:
         difference = Difference(len(shared), np.nan, np.nan, np.nan, np.nan)
     elif paired:
         difference = paired_difference(sample.loc[shared], reference.loc[shared])
     else:
         difference = unpaired_difference(sample, reference)
+        spread = difference.low < difference.high
+        df = _welch(_sample(sample), _sample(reference))[1] if spread else np.nan
     return {
         "variant": variant,
         **interval._asdict(),
@@ -345,6 +353,7 @@ def _row(
         "difference_high": difference.high,
         "p": difference.p,
         "p_holm": np.nan,
+        "df": df,
     }
 
 

@@ -45,7 +45,8 @@ from lenet_study.factorial import ENTRIES, Design, expanded
 from lenet_study.records import AGAIN, Location, Purpose
 
 AT_THE_TOP = ("dataset", "epochs", "seeds")  # one value for all variants
-OF_A_VARIANT = ("learning_rates", "epochs", "year")  # what is no field of its recipe
+OF_A_VARIANT = ("learning_rates", "epochs", "seeds", "year")  # what is no field of its recipe
+SIZES = ("epochs", "seeds")  # which a ladder's rungs may have of their own
 LEARNED = 0.15  # of validation images right: with ten classes, chance has 0.1
 MOST_ADDED = 4  # rates to a grid, so that one that no rate suits comes to an end
 # A rate whose accuracy is so much lower weighs 1 / e in the choice: what seeds differ by.
@@ -92,6 +93,8 @@ class Variant(_Frozen):
     fields: dict[str, Any] = {}
     learning_rates: Grid | None = None
     epochs: Annotated[StrictInt, Field(ge=1)] | None = None  # of a ladder's rungs only
+    # Of a ladder's rungs only: at most so many from there on, where a rung is dear.
+    seeds: Annotated[StrictInt, Field(ge=2)] | None = None
     year: StrictInt | None = None  # in which the idea was published
 
     @model_validator(mode="before")
@@ -163,15 +166,19 @@ class Study(_Frozen):
                 raise ValueError(
                     f"{where}: '{name}' does not belong here: {place} for all variants"
                 )
-        if not self.ladder and (own := [n for n, v in self.variants.items() if v.epochs]):
+        sizes = [(n, s) for n, v in self.variants.items() for s in SIZES if getattr(v, s)]
+        for name, size in () if self.ladder else sizes:
             raise ValueError(
-                f"variants.{own[0]}: 'epochs' does not belong here: it is the same for all variants"
+                f"variants.{name}: '{size}' does not belong here: it is the same for all variants"
             )
         for name in self.twice:
             if name not in self.variants:
                 raise ValueError(f"twice: no variant '{name}'.{nearest(name, list(self.variants))}")
-            if f"{name}{AGAIN}" in self.variants:
-                raise ValueError(f"twice: there is a variant '{name}{AGAIN}'; call it otherwise")
+        if named := [name for name in self.variants if name.endswith(AGAIN)]:
+            raise ValueError(
+                f"variants.{named[0]}: '{AGAIN}' ends the names of recipes trained twice, see "
+                "'twice'; call it otherwise"
+            )
         if len(set(self.twice)) < len(self.twice):
             raise ValueError("twice: a variant is given twice")
         same: dict[Recipe, str] = {}
@@ -317,6 +324,10 @@ class Study(_Frozen):
         fields |= {"epochs": epochs} if epochs else {}
         return make_recipe(fields, where=f"variants.{variant} over the base")
 
+    def seeds_of(self, variant: str) -> int:
+        """How many seeds a variant's final runs have: the study's, or a ladder's rung's own."""
+        return min([self.seeds, *(step.seeds for step in self._steps_to(variant) if step.seeds)])
+
     def edges(self, results_dir: Path | str) -> list[str]:
         """A sentence for each variant whose grid grew, of where its best rate now stands.
 
@@ -376,8 +387,8 @@ class Study(_Frozen):
 
         Returns:
             See `records.table`; `variant` is categorical, in the technique file's order. Final
-            runs come first, then tuning runs. Older runs of a variant that has changed since, or
-            of another rehearsal, are not in it.
+            runs come first, then those trained again, then tuning runs. Older runs of a variant
+            that has changed since, or of another rehearsal, are not in it.
 
         Raises:
             InputError: a record that cannot be trusted.
@@ -433,8 +444,8 @@ class Study(_Frozen):
         Grids that grow do so as the records in `results_dir` ask for; without it they stay.
         """
         names = self.chosen(variants)
-        finals = len(names) + len(self.trained_twice(names))
-        return len(self.tuning_runs(names, self.grids(names, results_dir))) + finals * self.seeds
+        finals = sum(self.seeds_of(name) for name in [*names, *self.trained_twice(names)])
+        return len(self.tuning_runs(names, self.grids(names, results_dir))) + finals
 
     def grids(
         self,
@@ -470,17 +481,17 @@ class Study(_Frozen):
         return list(dict.fromkeys(planned))
 
     def final_runs(self, learning_rates: Mapping[str, float]) -> list["Planned"]:
-        """The final runs of these variants, each at its learning rate."""
+        """The final runs of these variants, each at its learning rate; then those trained twice."""
         recipes = {name: self.recipe(name, rate) for name, rate in learning_rates.items()}
         again = self.trained_twice(learning_rates)
         return [
             Planned(self.name, "final", variant, recipe, seed)
             for variant, recipe in recipes.items()
-            for seed in range(self.seeds)
+            for seed in range(self.seeds_of(variant))
         ] + [
-            Planned(self.name, "final", variant, recipes[name], seed, again=True)
+            Planned(self.name, "again", variant, recipes[name], seed)
             for name, variant in again.items()
-            for seed in range(self.seeds)
+            for seed in range(self.seeds_of(name))
         ]
 
 
@@ -532,7 +543,6 @@ class Planned:
     variant: str
     recipe: Recipe
     seed: int
-    again: bool = False  # the second of two runs of one recipe and seed, trained by itself
 
     @property
     def location(self) -> Location:

@@ -150,6 +150,7 @@ def label_source(
     seeds: int | None = None,
     *,
     longest: int | None = None,
+    most_seeds: int | None = None,
     study_epochs: int = 20,
     study_seeds: int = 5,
 ) -> None:
@@ -161,6 +162,7 @@ def label_source(
         epochs: that each run trained for; None where nothing was trained.
         seeds: runs of each variant; None as before.
         longest: epochs of the longest run, where some train for longer than `epochs`.
+        most_seeds: runs of the variant with the most, where some have more than `seeds`.
         study_epochs: another number makes a rehearsal.
         study_seeds: fewer make a rehearsal; more are more evidence.
     """
@@ -169,7 +171,8 @@ def label_source(
         last = max(epochs, longest or 0)
         parts.append((f"{epochs} to " if last > epochs else "") + count(last, "epoch"))
     if seeds is not None:
-        parts.append(count(seeds, "seed"))
+        most = max(seeds, most_seeds or 0)
+        parts.append((f"{seeds} to " if most > seeds else "") + count(most, "seed"))
     text = ", ".join(parts)
     other = epochs not in (None, study_epochs) or (seeds is not None and seeds < study_seeds)
     if dataset != "cifar10" or other:

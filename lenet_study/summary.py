@@ -4,8 +4,7 @@ A technique takes part once every run that its file plans is recorded. The other
 technique would change its p-values, and its best variant, with every run that comes in.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,59 +16,14 @@ from matplotlib import pyplot as plt
 from scipy import stats as scipy_stats
 
 from lenet_keras.recipe import InputError, read_yaml
-from lenet_study import factorial, factorial_plots, plots, report, stats, style
-from lenet_study.report import at_edge, listed, p_value, percent, points, signed
+from lenet_study import controls, plots, report, stats, style, together
+from lenet_study.report import LEVEL, at_edge, listed, p_value, percent, points, signed
 from lenet_study.study import Study
 from lenet_study.style import Colours, Drawing, count
+from lenet_study.together import Together
 
 TARGETS = (0.5, 0.55)  # validation accuracies
 CONVERGENCE = TARGETS[-1]  # the one that figures and sentences speak of
-LEVEL = 0.05  # of significance, after Holm's correction
-_NO_BREAK = "\N{NO-BREAK SPACE}"
-
-
-@dataclass(frozen=True)
-class Together:
-    """The factorial: every technique there or not, all over one base.
-
-    Attributes:
-        study: with a design.
-        accuracy: from `factorial.by_cell`.
-        devices: that it was trained on, and the backend there.
-    """
-
-    study: Study
-    accuracy: pd.DataFrame
-    devices: tuple[str, ...]
-
-    @classmethod
-    def of(cls, study: Study, runs: pd.DataFrame) -> "Together":
-        """From the run table of the study."""
-        final = runs[runs["purpose"] == "final"]
-        backends = final["backend"].replace({"jax": "JAX", "tensorflow": "TensorFlow"})
-        devices = final["device"] + " with Keras on " + backends
-        return cls(study, factorial.by_cell(final), tuple(sorted(set(devices))))
-
-    @property
-    def design(self) -> factorial.Design:
-        """Its factors and cells."""
-        assert self.study.design is not None
-        return self.study.design
-
-    @property
-    def names(self) -> dict[str, str]:
-        """What its factors are called, by letter."""
-        return {letter: factor.name for letter, factor in self.design.factors.items()}
-
-    @property
-    def effects(self) -> pd.DataFrame:
-        """From `factorial.effects`."""
-        return factorial.effects(self.design, self.accuracy)
-
-    @property
-    def bottom(self) -> float:
-        """Accuracy without any of the techniques."""
-        return float(self.accuracy.mean(axis=1)[factorial.NONE])
 
 
 @dataclass(frozen=True)
@@ -77,25 +31,36 @@ class Overview:
     """All techniques at one size and on one dataset.
 
     Attributes:
-        studies: every technique, recorded or not, at this size.
+        files: every technique in the size of its file.
+        studies: the same at this size, recorded or not.
         table: the columns of `stats.summary` for the techniques that are completely recorded, and
-            `baseline` (bool), `val_accuracy` (mean), `learning_rate` and `at_edge` (whether it is
-            the smallest or largest of its grid). `study` holds the technique's title.
+            `baseline` (bool), `learning_rate` and `at_edge` (whether it is the smallest or largest
+            of its grid). `study` holds the technique's title.
+        quoted: of each of them the baseline and the variant that is best on validation images, from
+            `controls.winner`; `study` and `baseline` as in the table, `seeds`: what
+            they chose, as text.
+        control: from `controls.against_itself`, with `study`.
         runs: recorded runs behind the table, with those that tuned.
         devices: that they were trained on.
-        rehearsal: whether this is another size or dataset than the technique files'.
         together: what each technique adds among all others, if that is completely recorded.
         best: what the top rung of the ladder reaches, and at what price, as a paragraph in
             Markdown; empty where that is not recorded.
     """
 
+    files: tuple[Study, ...]
     studies: tuple[Study, ...]
     table: pd.DataFrame
+    quoted: pd.DataFrame
+    control: pd.DataFrame
     runs: int
     devices: tuple[str, ...]
-    rehearsal: bool
-    together: "Together | None"
+    together: Together | None
     best: str
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether this is another size or dataset than the technique files'."""
+        return self.studies != self.files or any(s.dataset != "cifar10" for s in self.studies)
 
     @property
     def missing(self) -> list[str]:
@@ -146,38 +111,33 @@ def read(
         InputError: a technique file or a record that cannot be used.
     """
     known = [Study.from_yaml(path) for path in technique_files(configs_dir)]
-    planned = [study for study in known if study.in_summary]
-    studies = [study.resized(seeds, epochs, dataset) for study in planned]
-    tables, runs = [], []
+    files = tuple(study for study in known if study.in_summary)
+    studies = tuple(study.resized(seeds, epochs, dataset) for study in files)
+    tables, quoted, control, runs = [], [], [], []
     for study in studies:
         of_study = study.table(results_dir)
         if len(of_study) == study.planned_runs(results_dir=results_dir):
             tables.append(_technique(study, of_study, study.epoch_table(results_dir)))
-            runs.append(of_study)
+            quoted.append(_quoted(study, of_study))
+            control.append(controls.against_itself(of_study).assign(study=study.title))
+            runs.append(of_study[of_study["purpose"] != "again"])
     devices = {device for of_study in runs for device in of_study["device"]}
     empty = pd.DataFrame(columns=["study", "variant", "baseline"]).astype({"baseline": bool})
+    table, pairs, twice = (
+        pd.concat(parts, ignore_index=True) if parts else empty
+        for parts in (tables, quoted, control)
+    )
     return Overview(
-        studies=tuple(studies),
-        table=pd.concat(tables, ignore_index=True) if tables else empty,
+        files=files,
+        studies=studies,
+        table=table,
+        quoted=pairs,
+        control=twice,
         runs=sum(map(len, runs)),
         devices=tuple(sorted(devices)),
-        rehearsal=studies != planned or any(study.dataset != "cifar10" for study in studies),
-        together=_together(Path(configs_dir), results_dir, (seeds, epochs, dataset)),
+        together=together.read(Path(configs_dir), results_dir, (seeds, epochs, dataset)),
         best="\n\n".join(_top(study, results_dir) for study in known if study.ladder),
     )
-
-
-def _together(
-    configs_dir: Path, results_dir: Path | str, size: tuple[int | None, int | None, str | None]
-) -> Together | None:
-    """The factorial of a folder; None where it has none that is completely recorded."""
-    for path in sorted(configs_dir.glob("*.yaml")):
-        if "factors" in read_yaml(path):
-            study = Study.from_yaml(path).resized(*size)
-            runs = study.table(results_dir)
-            if len(runs) == study.planned_runs(results_dir=results_dir):
-                return Together.of(study, runs)
-    return None
 
 
 def _top(ladder: Study, results_dir: Path | str) -> str:
@@ -185,7 +145,7 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
     *_, rung = ladder.variants
     runs = ladder.table(results_dir, variants=[rung])
     final = runs[runs["purpose"] == "final"]
-    if len(final) < ladder.seeds:
+    if len(final) < ladder.seeds_of(rung):
         return ""
     from lenet_keras.model import lenet5
 
@@ -221,9 +181,19 @@ def _technique(study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.Dat
         edge = stats.learning_rate_sensitivity(runs).set_index("variant")["at_edge"].to_dict()
     return table.assign(
         baseline=names == study.baseline,
-        val_accuracy=names.map(final["val_accuracy"].mean().to_dict()),
         learning_rate=names.map(final["learning_rate"].first().to_dict()),
         at_edge=[bool(edge.get(name)) for name in names],
+    )
+
+
+def _quoted(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
+    """One technique's part of what is quoted."""
+    pair = controls.winner(runs, study.baseline, study.paired)
+    fresh = bool(pair["fresh"].all())
+    return pair.assign(
+        study=study.title,
+        baseline=pair["variant"] == study.baseline,
+        seeds=f"that chose {'nothing' if fresh else 'it too'}",
     )
 
 
@@ -233,12 +203,9 @@ def best(overview: Overview) -> pd.DataFrame:
     To choose by test accuracy would flatter what is chosen.
 
     Returns:
-        Those rows of the overview's table, in its order.
+        Those rows of `quoted`.
     """
-    others = overview.table[~overview.table["baseline"]]
-    if others.empty:
-        return others
-    return others.loc[others.groupby("study", sort=False)["val_accuracy"].idxmax()]
+    return overview.quoted[~overview.quoted["baseline"]]
 
 
 # Tables, in Markdown, which a light and a dark page both can show
@@ -265,24 +232,12 @@ def table(overview: Overview) -> str:
             if overview.table["diverged"].any():
                 row["diverged"] = str(line["diverged"])
             rows.append(row)
-    return _markdown(rows)
-
-
-def effects_table(together: Together) -> str:
-    """One row a technique of the factorial, the one that adds most on top; bold: significant."""
-    rows = []
-    mains = together.effects.loc[list(together.names)].sort_values("effect", ascending=False)
-    for letter, line in mains.to_dict("index").items():
-        adds = points(line["effect"], line["low"], line["high"])
-        row = {"technique": together.names[str(letter)]}
-        row["adds, points [95 %]"] = f"**{adds}**" if line["p_holm"] < LEVEL else adds
-        rows.append(row | {"p (Holm)": p_value(line["p_holm"])})
-    return _markdown(rows)
+    return report.markdown(rows)
 
 
 def best_table(overview: Overview) -> str:
     """One row a technique: its baseline, and its best variant on validation images."""
-    of_baseline = overview.table[overview.table["baseline"]].set_index("study")
+    of_baseline = overview.quoted[overview.quoted["baseline"]].set_index("study")
     rows = []
     for line in best(overview).to_dict("records"):
         base = of_baseline.loc[line["study"]]
@@ -295,26 +250,10 @@ def best_table(overview: Overview) -> str:
                 "its test accuracy, % ": _accuracy(line),
                 "difference, points": _difference(line),
                 "p (Holm)": _p(line),
+                "seeds": f"{line['n']} {line['seeds']}",
             }
         )
-    return _markdown(rows)
-
-
-def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """A table in Markdown, its numbers to the right; empty without rows."""
-    if not rows:
-        return ""
-    names = [name for name in rows[0] if name not in ("technique", "variant", "baseline")]
-    names = [name for name in names if name != "best variant"]
-    lines = [
-        list(rows[0]),
-        ["---:" if name in names else "---" for name in rows[0]],
-        *(list(row.values()) for row in rows),
-    ]
-    # An interval that breaks into two lines would double the length of the table.
-    lines[2:] = [[cell.replace(", ", f",{_NO_BREAK}") for cell in line] for line in lines[2:]]
-    lines[2:] = [[cell.replace(" [", f"{_NO_BREAK}[") for cell in line] for line in lines[2:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return report.markdown(rows)
 
 
 def _accuracy(line: "Mapping[Any, Any] | pd.Series[Any]") -> str:
@@ -375,35 +314,6 @@ def pairing(overview: Overview) -> str:
     return f"paired by seed{where}"
 
 
-def on_one_scale(together: Together) -> list[str]:
-    """What the techniques add among one another: what was trained, the sum, and what interacts."""
-    design, effects, names = together.design, together.effects, together.names
-    lone = effects[effects.index.str.len() == 1]
-    pairs = effects[(effects.index.str.len() == 2) & (effects["p_holm"] < LEVEL)]
-    order = pairs["effect"].abs().sort_values(ascending=False).index
-    told = [
-        f"{names[pair[0]]} with {names[pair[1]]} ({points(pairs.loc[pair, 'effect'])})"
-        for pair in order
-    ]
-    way = factorial.additivity(design, together.accuracy)
-    study = together.study
-    share = float(together.accuracy.loc[design.fraction()].to_numpy().mean())
-    images = 100 * factorial.image_error(share, share)
-    return [
-        f"{len(names)} techniques over one base, each there or not: {len(design.fraction())} of "
-        f"the {2 ** len(names)} combinations, {count(study.seeds, 'paired seed')} and "
-        f"{count(study.epochs, 'epoch')} each, on {listed(together.devices)}. What a technique "
-        "adds is its test accuracy with it minus without it, averaged over the presence and "
-        f"absence of all others; 95 % intervals on {lone['df'].iloc[0]:.0f} degrees of freedom, "
-        f"the widest ±{50 * (lone['high'] - lone['low']).max():.2f} points, hold the scatter of "
-        "seeds and of combinations. A choice of 10,000 test images adds a standard error of its "
-        f"own, {images:.2f} points at most.",
-        report.adding_up(way, together.bottom),
-        f"Of {math.comb(len(names), 2)} pairs, {len(pairs)} interact significantly (points that "
-        f"each adds more, or less, where the other is there than on average): {listed(told)}.",
-    ]
-
-
 def findings(overview: Overview) -> list[str]:
     """What helps and what does not, technique by technique, in Markdown; empty without a table."""
     sentences = []
@@ -425,21 +335,24 @@ def conclusions(overview: Overview) -> list[str]:
     full = overview.table
     others = full[~full["baseline"]]
     helps, hurts, unclear = _verdicts(others)
-    first = full.nlargest(1, "val_accuracy").iloc[0]
+    first = overview.quoted.nlargest(1, "val_accuracy").iloc[0]
     sentences = [
         "Compared with the baseline of their technique, with "
         f"{count(_sizes(overview)[0], 'seed')}: {len(helps)} of {count(len(others), 'variant')} "
         f"significantly better, {len(hurts)} significantly worse, {len(unclear)} not told apart.",
         f"Of all, `{first['variant']}` ({first['study']}) is best on the validation images; it "
         f"recognises {percent(first['mean'])} of the test images, 95 % interval "
-        f"{percent(first['low'])} to {percent(first['high'])}.",
+        f"{percent(first['low'])} to {percent(first['high'])}, over the "
+        f"{first['n']} seeds {first['seeds']}.",
     ]
-    if len(helps):
-        top = helps.nlargest(1, "difference").iloc[0]
+    helping, *_ = _verdicts(best(overview))
+    if len(helping):
+        top = helping.nlargest(1, "difference").iloc[0]
         gain = points(top["difference"], top["difference_low"], top["difference_high"])
         sentences.append(
-            f"The largest significant gain over a baseline is that of `{top['variant']}` "
-            f"({top['study']}): {gain} points."
+            "Of the techniques' best variants, the largest significant gain over a baseline is "
+            f"that of `{top['variant']}` ({top['study']}): {gain} points, over the "
+            f"{top['n']} seeds {top['seeds']}."
         )
     sentences += _convergence(full)
     sentences += _generalization(full)
@@ -576,10 +489,9 @@ def _sizes(overview: Overview) -> tuple[str, str]:
 
 
 def forest(overview: Overview, *, only_best: bool = False) -> Drawing:
-    """Every variant's difference, or only those of `best`, under its technique's name."""
-    table = overview.table
-    if only_best:
-        table = table[table["baseline"] | table.index.isin(best(overview).index)]
+    """Every variant's difference, or only those of `best`, under its technique's name; below them
+    what was trained twice, against itself."""
+    table = overview.quoted if only_best else overview.table
     sizes = table["difference"].astype(float).abs()
     # A hopeless variant, as zeros for weights, would squeeze all others into a line.
     limit = 2.5 * float(sizes.quantile(0.75))
@@ -588,14 +500,9 @@ def forest(overview: Overview, *, only_best: bool = False) -> Drawing:
         overview.baselines,
         limit=100 * limit if 0 < limit < sizes.max() else None,
         colours=_colours(overview),
+        control=overview.control,
     )
-    return _labelled(drawn, overview.studies)
-
-
-def effects(together: Together) -> Drawing:
-    """The headline: what each technique adds, on one scale."""
-    drawn = factorial_plots.effects(together.effects, together.names)
-    return _labelled(drawn, [together.study])
+    return _labelled(drawn, overview, table)
 
 
 def convergence(overview: Overview) -> Drawing:
@@ -603,7 +510,7 @@ def convergence(overview: Overview) -> Drawing:
     drawn = plots.accuracy_against_convergence(
         overview.table, CONVERGENCE, overview.baselines, colours=_colours(overview)
     )
-    return _labelled(drawn, overview.studies)
+    return _labelled(drawn, overview, overview.table)
 
 
 def _colours(overview: Overview) -> Colours:
@@ -611,10 +518,18 @@ def _colours(overview: Overview) -> Colours:
     return style.colours([study.title for study in overview.studies])
 
 
-def _labelled(drawn: Drawing, studies: Sequence[Study]) -> Drawing:
-    """The figure with its source under it."""
-    epochs, seeds = min(study.epochs for study in studies), min(study.seeds for study in studies)
-    style.label_source(drawn, studies[0].dataset, epochs, seeds)
+def _labelled(drawn: Drawing, overview: Overview, table: pd.DataFrame) -> Drawing:
+    """The figure with its source under it: how many seeds the rows of the table have."""
+    epochs, seeds = min(study.epochs for study in overview.studies), int(table["n"].min())
+    style.label_source(
+        drawn,
+        overview.studies[0].dataset,
+        epochs,
+        seeds,
+        most_seeds=int(table["n"].max()),
+        study_epochs=epochs,
+        study_seeds=seeds + overview.rehearsal,  # a study of another size has too few
+    )
     return drawn
 
 
@@ -643,7 +558,7 @@ def write_figures(overview: Overview, folder: Path | str) -> list[Path]:
             "convergence": convergence(overview),
         }
         if overview.together:
-            drawn["together-effects"] = effects(overview.together)
+            drawn["together-effects"] = together.figure(overview.together)
         for name, drawing in drawn.items():
             written += style.save(drawing, Path(folder) / name)
             plt.close(style.whole_figure(drawing))

@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from lenet_keras.recipe import Recipe
-from lenet_study import report, style
+from lenet_study import controls, records, report, style
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
@@ -105,16 +105,24 @@ class Technique:
             f"seeds differ. It takes {report.ENOUGH_SEEDS}."
         )
 
-    def verdicts(self, summary: pd.DataFrame) -> str:
-        """Which variants are better than the baseline and which worse, as Markdown; below
-        `report.ENOUGH_SEEDS` that there is no verdict.
+    def verdicts(self, summary: pd.DataFrame, runs: pd.DataFrame) -> str:
+        """Which variants are better than the baseline and which worse, and what the best is worth,
+        as Markdown; below `report.ENOUGH_SEEDS` that there is no verdict.
 
         Args:
             summary: from `stats.summary`, of this study.
+            runs: its run table.
         """
         if self.study.seeds < report.ENOUGH_SEEDS:
             return f"- {self._too_few()}"
-        return report.verdicts(summary, self.study.baseline)
+        baseline, (seeds, _) = self.study.baseline, controls.quoted_seeds(runs)
+        best = controls.winner(runs, baseline, self.study.paired)
+        told = [report.chosen(best, seeds, baseline)] if len(best) > 1 else []
+        return "\n".join([report.verdicts(summary, baseline), *told])
+
+    def right(self, runs: pd.DataFrame) -> controls.Right:
+        """Which test images the final runs had right, as far as their records say it."""
+        return records.right(runs[runs["purpose"] == "final"], self.results_dir)
 
     def cost(
         self, variants: int | None = None, epochs: int | None = None, tuned: bool = True
@@ -132,8 +140,9 @@ class Technique:
         study, count = self.study, len(self.study.variants) if variants is None else variants
         longest = study.epochs if epochs is None else epochs
         tuning = len(study.tuning.learning_rates) * len(study.tuning.seeds) if tuned else 0
-        of_one = tuning * min(longest, study.tuning.epochs) + study.seeds * longest
-        return f"about {_duration(count * of_one * float(seconds.mean()))}"
+        final = count + (len(study.twice) if variants is None else 0)
+        of_all = count * tuning * min(longest, study.tuning.epochs) + final * study.seeds * longest
+        return f"about {_duration(of_all * float(seconds.mean()))}"
 
     def _seconds(self) -> "pd.Series[float]":
         """Median seconds a model and epoch took, by variant, in this study's records or, where
@@ -205,15 +214,19 @@ class Technique:
                 study_seeds=len(wanted.tuning.seeds),
             )
         else:
-            first = of == "first seed"
+            seeds, least = (
+                [1] if of == "first seed" else [study.seeds_of(name) for name in study.variants]
+                for study in (source, wanted)
+            )
             style.label_source(
                 drawing,
                 source.dataset,
                 source.epochs,
-                1 if first else source.seeds,
+                min(seeds),
                 longest=longest,
+                most_seeds=max(seeds),
                 study_epochs=wanted.epochs,
-                study_seeds=1 if first else wanted.seeds,
+                study_seeds=min(seeds) + (max(seeds) < max(least)),
             )
 
 

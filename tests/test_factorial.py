@@ -244,8 +244,9 @@ def test_a_design_is_trained_like_any_study(study: Study, tmp_path: Path) -> Non
 
 def test_a_recipe_trains_twice_apart_and_seed_by_seed(study: Study, tmp_path: Path) -> None:
     table = run(study, tmp_path, INSIDE)
-    final = table[table["purpose"] == "final"].set_index(["variant", "seed"])
+    final = table[table["purpose"] != "tuning"].set_index(["variant", "seed"])
     assert final.loc[("abc", 1), "key"] == final.loc[("abc-again", 1), "key"]
+    assert (final.loc["abc-again", "purpose"] == "again").all()
     assert final.loc[("abc", 1), "stack_size"] == 5
     assert final.loc[("abc-again", 1), "stack_size"] == 1
     assert [(seed, len(keys)) for seed, test, keys in calls(tmp_path) if test] == [
@@ -364,7 +365,7 @@ def test_a_cell_that_learns_at_no_rate_is_named_and_nothing_is_lost(
     with pytest.raises(InputError, match=r"no learning rate trains a \(.*0\.01, 0\.03, 0\.1\)"):
         again()
     table = study.table(tmp_path / "results")
-    assert set(table.loc[table["purpose"] == "final", "variant"]) == {
+    assert set(table.loc[table["purpose"] != "tuning", "variant"]) == {
         NONE,
         "c",
         "b",

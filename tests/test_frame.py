@@ -157,6 +157,7 @@ FLOORS = [
     {
         "lenet_study.stats",
         "lenet_study.luck",
+        "lenet_study.controls",
         "lenet_study.style",
         "lenet_study.widgets",
         "lenet_study.panels",
@@ -175,6 +176,7 @@ FLOORS = [
         "lenet_study.exercises",
         "lenet_study.notebooks",
         "lenet_study.summary",
+        "lenet_study.together",
         "lenet_study.readme",
         "lenet_study.technique",
     },

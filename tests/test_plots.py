@@ -582,6 +582,17 @@ def test_forest_fills_what_is_significant_and_names_the_baseline() -> None:
     assert numbers[2] == "\N{MINUS SIGN}30.0  [\N{MINUS SIGN}31.0, \N{MINUS SIGN}29.0]"
     with pytest.raises(InputError, match=r"baseline 'sdg' is no variant\. Did you mean 'sgd'"):
         plots.forest(comparison, "sdg")
+    control = comparison.iloc[[2]].assign(variant="sgd")
+    axes = plots.forest(comparison, "sgd", names={"sgd": "SGD"}, control=control)
+    assert [tick.get_text() for tick in axes.get_yticklabels()][2:] == [
+        "nadam",
+        "SGD against itself",
+    ]
+    itself = axes.containers[3].lines[0]
+    assert (itself.get_xdata()[0], itself.get_ydata()[0]) == (pytest.approx(1), 3)
+    assert same_color(itself.get_color(), style.GREY)
+    assert axes.texts[3].get_text() == "+1.0  [\N{MINUS SIGN}1.0, +3.0]"
+    assert "a recipe against itself" in legend_texts(axes)
 
 
 def test_a_target_out_of_reach_stands_beyond_the_longest_run() -> None:

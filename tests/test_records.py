@@ -369,8 +369,10 @@ def test_folders_are_merged_by_copying(tmp_path: Path) -> None:
 def test_a_run_is_found_under_another_study_s_name_but_not_as_a_repetition(tmp_path: Path) -> None:
     run = make_run()
     asked = Location("schedule", "final", "constant", run.key, run.seed)
-    place(tmp_path, run, variant="sgd-again", study="activation")
+    repeated = place(tmp_path, run, variant="sgd-again", study="activation")
     assert asked.found(tmp_path) is None
+    again = Location("schedule", "again", "constant-again", run.key, run.seed)
+    assert again.found(tmp_path) == repeated
     later = place(tmp_path, run, study="regularization")
     assert asked.found(tmp_path) == later
     assert asked.found(tmp_path) != place(tmp_path, run, study="optimization")

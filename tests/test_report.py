@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lenet_study import report, stats
+from lenet_study import controls, report, stats
 
 
 def runs() -> pd.DataFrame:
@@ -49,6 +49,20 @@ def test_results_are_ordered_and_written_for_people() -> None:
     assert table["gap (points)"].tolist() == ["10.0"] * 4
     mean = 100 * runs().query("variant == 'better'")["test_accuracy"].mean()
     assert table["test accuracy (%)"]["better"].startswith(f"{mean:.1f}\N{NO-BREAK SPACE}[")
+
+
+def test_the_images_stand_beside_the_seeds_where_they_are_recorded() -> None:
+    plain = report.results(runs(), history(runs()), "base")
+    assert "seeds and images" not in plain
+    random = np.random.default_rng(0)
+    right = {name: dict(enumerate(random.random((5, 99)) < 0.5)) for name in ("base", "better")}
+    table = report.results(runs(), history(runs()), "base", right=right)
+    assert list(table.columns).index("seeds and images") == 3
+    ends = controls.with_images(stats.compare(runs(), "base"), right, "base")["better"]
+    shown = [f"{100 * end:+.1f}" for end in ends]
+    assert table["seeds and images"]["better"] == f"[{shown[0]},\N{NO-BREAK SPACE}{shown[1]}]"
+    assert table["seeds and images"]["base"] == table["seeds and images"]["worse"] == ""
+    pd.testing.assert_frame_equal(table.drop(columns="seeds and images"), plain)
 
 
 def test_few_seeds_give_no_p_and_no_impossible_accuracy() -> None:

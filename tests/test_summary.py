@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import yaml
 from examples import make_run, train_quickly
+from matplotlib import pyplot as plt
 
 from lenet_keras.recipe import InputError
 from lenet_keras.run import Run
-from lenet_study import readme, records, summary
+from lenet_study import readme, records, stats, style, summary
 from lenet_study.runner import run_study
 from lenet_study.study import Planned, Study
 
@@ -90,7 +91,6 @@ def test_a_complete_technique_is_tabled_with_its_numbers(project: Path) -> None:
     of_good = overview.table.set_index(["study", "variant"]).loc[("One", "good")]
     assert of_good["mean"] == pytest.approx(0.55 + 0.002)
     assert of_good["difference"] == pytest.approx(0.05)
-    assert of_good["val_accuracy"] == pytest.approx(0.592)
     assert (of_good["learning_rate"], of_good["at_edge"]) == (0.1, False)
     (line,) = (row for row in summary.table(overview).splitlines() if "| good |" in row)
     assert "55.2" in line
@@ -121,11 +121,43 @@ def test_a_technique_without_one_of_its_runs_is_named_and_left_out(project: Path
 
 
 def test_the_best_variant_is_chosen_on_validation_images(project: Path) -> None:
-    chosen = summary.best(read(project)).set_index("study")["variant"]
-    assert chosen.to_dict() == {
+    chosen = summary.best(read(project)).set_index("study")
+    assert chosen["variant"].to_dict() == {
         "One": "good",
         "Two": "half",
     }  # "chance" is better on the test set
+    assert chosen["val_accuracy"].to_dict() == pytest.approx({"One": 0.592, "Two": 0.702})
+    assert chosen["seeds"].tolist() == ["that chose it too"] * 2
+
+
+def test_techniques_of_five_and_of_ten_seeds_stand_side_by_side(project: Path) -> None:
+    """Ten seeds are quoted on those that chose nothing, and a control stands under its own."""
+    path = project / "configs" / "two.yaml"
+    path.write_text(path.read_text().replace("seeds: 5", "seeds: 10") + "twice: [plain]\n")
+    two = Study.from_yaml(path)
+    assert read(project).missing == ["Two"]
+    record(two, project, {"plain": 0.5, "half": 0.7, "plain-again": 0.5})
+    overview = read(project)
+    assert (overview.missing, overview.rehearsal) == ([], False)
+    assert overview.runs == 2 * 10 + 4 * 5 + (4 + 2) * 3
+    assert overview.table.groupby("study")["n"].first().to_dict() == {"One": 5, "Two": 10}
+    assert overview.quoted["n"].tolist() == [5, 5, 5, 5]
+    first, second = summary.best_table(overview).splitlines()[2:]
+    assert first.endswith("| 5 that chose it too |")
+    assert second.endswith("| 5 that chose nothing |")
+    assert overview.control[["study", "variant", "n"]].to_numpy().tolist() == [["Two", "plain", 10]]
+    assert "2 of 2 techniques" in summary.scope(overview)
+    assert "each with 5 to 10 seeds, 20 epochs" in summary.scope(overview)
+    drawn = summary.forest(overview)
+    assert [t.get_text() for t in drawn[1].get_yticklabels()] == ["half", "plain against itself"]
+    assert style.whole_figure(drawn).get_supxlabel() == "CIFAR-10, 20 epochs, 5 to 10 seeds"
+    drawn = summary.forest(overview, only_best=True)
+    assert style.whole_figure(drawn).get_supxlabel() == "CIFAR-10, 20 epochs, 5 seeds"
+    smaller = summary.read(project / "configs", project / "results", seeds=5)
+    assert smaller.rehearsal
+    drawn = summary.forest(smaller)
+    assert style.whole_figure(drawn).get_supxlabel().endswith("5 seeds: a rehearsal, not the study")
+    plt.close("all")
 
 
 def test_sentences_name_what_helps_and_what_hurts(project: Path) -> None:
@@ -215,6 +247,17 @@ def test_a_ladders_shared_tuning_counts_once(tmp_path: Path) -> None:
     record(study, tmp_path, {"plain": 0.5, "longer": 0.6})
     assert study.planned_runs() == len(study.table(tmp_path / "results")) == 3 + 2 * 5
     assert read(tmp_path).missing == []
+
+
+def test_a_ladders_dear_rungs_have_fewer_seeds(tmp_path: Path) -> None:
+    rungs = {"plain": {}, "longer": {"epochs": 30, "seeds": 3}, "last": {"l2": 0.1}}
+    write_technique(tmp_path, "one", rungs, ladder=True)
+    study = Study.from_yaml(tmp_path / "configs" / "one.yaml")
+    record(study, tmp_path, {"plain": 0.5, "longer": 0.6, "last": 0.7})
+    table = study.table(tmp_path / "results")
+    assert study.planned_runs() == len(table) == 2 * 3 + 5 + 3 + 3
+    assert stats.steps(table)["pairs"].tolist() == [5, 3, 3]
+    assert [study.resized(seeds=2).seeds_of(name) for name in rungs] == [2, 2, 2]
 
 
 def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:

@@ -121,8 +121,11 @@ def test_few_seeds_give_no_verdict(opened, tmp_path: Path, monkeypatch: pytest.M
     )
     for seeds, verdict in ((3, "no verdict"), (5, "Not told apart")):
         technique = opened(seeds=seeds)
-        summary = stats.summary(technique.runs(), technique.history(), "plain", [0.5])
-        assert verdict in technique.verdicts(summary)
+        runs = technique.runs()
+        summary = stats.summary(runs, technique.history(), "plain", [0.5])
+        told = technique.verdicts(summary, runs)
+        assert verdict in told
+        assert ("The same 5 seeds chose it" in told) == (seeds == 5)
 
 
 def test_the_bases_are_differences_from_the_baseline() -> None:
