@@ -224,7 +224,7 @@ def forest(
     points = "percentage points" if unit == "%" else unit
     what = label.partition(" (")[0]
     axes.set_xlabel(f"{what} minus that of {baseline} ({level:.{places}f} {unit}), in {points}")
-    shared.legend_above(axes, _forest_keys(others, limit and limit / factor, len(again) > 0))
+    shared.legend_above(axes, _forest_keys(others, limit and limit / factor))
     return axes
 
 
@@ -265,7 +265,7 @@ def forests(
         panel.set_xlabel("")
     what = "Test accuracy minus that of the technique's baseline, in percentage points"
     panels[-1].set_xlabel(what)
-    shared.legend_over(panels, _forest_keys(comparison, limit and limit / 100, bool(again)))
+    shared.legend_over(panels, _forest_keys(comparison, limit and limit / 100))
     return panels
 
 
@@ -295,7 +295,7 @@ def _pairing(part: pd.DataFrame) -> str:
     return "unpaired" if "pairs" in part and not part["pairs"].any() else "paired by seed"
 
 
-def _forest_keys(table: pd.DataFrame, limit: float | None, control: bool) -> dict[str, Any]:
+def _forest_keys(table: pd.DataFrame, limit: float | None) -> dict[str, Any]:
     """What the markers of a forest say; the limit is a fraction, as the table's differences."""
     parts = [part for _, part in table.groupby("study")] if "study" in table else [table]
     pairing = {_pairing(part) for part in parts}
@@ -305,8 +305,6 @@ def _forest_keys(table: pd.DataFrame, limit: float | None, control: bool) -> dic
     keys |= shared.decided(unknown=bool(compared["p_holm"].isna().any()))
     if limit and (compared["difference"].abs() > limit).any():
         keys["beyond the axis"] = shared.marker(GREY, "<")
-    if control:
-        keys["a recipe against itself"] = shared.marker(GREY, "D", markersize=4.5)
     return keys
 
 

@@ -134,7 +134,10 @@ def test_a_rung_of_a_ladder_changes_the_one_below(tmp_path: Path) -> None:
     [
         ({"variants": {"sgd": {"epochs": 5}}}, "variants.sgd: 'epochs' does not belong here"),
         ({"variants": {"sgd": {"seeds": 5}}}, "variants.sgd: 'seeds' does not belong here"),
-        ({"variants": {"sgd-again": {}}}, "variants.sgd-again: '-again' ends the names"),
+        (
+            {"variants": {"sgd": {}, "sgd-again": {"momentum": 0.9}}},
+            "variants.sgd-again: '-again' ends the names",
+        ),
         (
             {**LADDER, "variants": {"sgd": {"learning_rates": [0.1, 0.2, 0.3]}}},
             "3 rates, where tuning has 2",
