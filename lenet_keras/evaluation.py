@@ -26,14 +26,26 @@ def predict(model: keras.Model, split: Split, data: Dataset) -> np.ndarray:
         data: whose training images say how to normalise.
     """
     normalise = normalisation(data)
-    return by_batches(lambda images: model.predict_on_batch(np.asarray(normalise(images))), split)
+    return by_batches(
+        lambda images: model.predict_on_batch(np.asarray(normalise(images))), split.images
+    )
 
 
-def by_batches(answer: Callable[[np.ndarray], np.ndarray], split: Split) -> np.ndarray:
-    """A function's answers to all images of a split, a batch at a time, joined."""
+def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """What a model for pixels (`model.for_pixels`) takes images for: float32 (images, classes).
+
+    Args:
+        model: gives logits.
+        images: uint8 (images, 32, 32, 3), such as `pictures.as_seen` gives.
+    """
+    return np.asarray(keras.ops.softmax(by_batches(model.predict_on_batch, images)))
+
+
+def by_batches(answer: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """A function's answers to all images, a batch at a time, joined."""
     batches = [
-        split.images[start : start + EVALUATION_BATCH]
-        for start in range(0, len(split.images), EVALUATION_BATCH)
+        images[start : start + EVALUATION_BATCH]
+        for start in range(0, len(images), EVALUATION_BATCH)
     ]
     first = np.asarray(answer(batches[0]))  # by itself: it traces the network
     workers = PARALLEL_SHARDS if keras.backend.backend() == "tensorflow" else 1

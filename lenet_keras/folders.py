@@ -11,16 +11,17 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from lenet_keras.dataset import Dataset, Split, make_dataset, stratified_holdout
+from lenet_keras.pictures import SIDE, as_seen, open_picture
 from lenet_keras.recipe import DATASETS, InputError, dataset_name, expanded
 
-SIDE = 32  # pixels, of what the network sees
 SHARE = 6  # one image in so many is for testing, and one for validation, where nobody chose them
 FEWEST = 3  # training images of a class: one is left when both are drawn
 PARTS = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 
 
 def load_folder(path: Path | str, name: str | None = None) -> Dataset:
-    """One's own images, resized to 32 × 32 pixels in colour; a line says what was done.
+    """One's own images, resized to 32 × 32 pixels in colour as `pictures.as_seen` says; a line says
+    what was done.
 
     Args:
         path: a folder with a folder for each class, which has the class's name and images; or with
@@ -77,7 +78,9 @@ def from_arrays(
         class_names = [str(each) for each in known]
     pairs = {"train": (images, labels), **({"test": test} if test else {})}
     splits = {
-        part: Split(_small(f"{part} images", pair[0], _picture), _numbers(pair[1], class_names))
+        part: Split(
+            _small(f"{part} images", enumerate(pair[0]), _picture), _numbers(pair[1], class_names)
+        )
         for part, pair in pairs.items()
     }
     for part, split in splits.items():
@@ -117,17 +120,17 @@ def _read(folder: Path, classes: Sequence[str]) -> Split:
     if others := [file for file, _ in files if file.suffix.lower() not in endings]:
         _say(f"{folder}: passed over as no images: {len(others)}, such as {others[0]}.")
     labels = np.array([label for _, label in images], np.int32)
-    return Split(_small(str(folder), [file for file, _ in images], Image.open), labels)
+    return Split(_small(str(folder), [file for file, _ in images], open_picture), labels)
 
 
-def _picture(image: ArrayLike) -> Image.Image:
-    values = np.asarray(image)
+def _picture(numbered: tuple[int, ArrayLike]) -> Image.Image:
+    number, values = numbered[0], np.asarray(numbered[1])
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     whole = values.dtype.kind in "iu" and values.size and 0 <= values.min() <= values.max() <= 255
     if not whole or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))):
-        raise ValueError(
-            f"found {values.dtype} of shape {values.shape}; allowed: whole numbers from 0 to 255 "
-            "of shape (height, width) or (height, width, 1, 3 or 4)"
+        raise InputError(
+            f"number {number}: found {values.dtype} of shape {values.shape}; allowed: whole "
+            "numbers from 0 to 255 of shape (height, width) or (height, width, 1, 3 or 4)."
         )
     return Image.fromarray(np.ascontiguousarray(values, np.uint8))
 
@@ -150,18 +153,14 @@ def _numbers(labels: ArrayLike, classes: Sequence[str]) -> np.ndarray:
 def _small(what: str, given: Iterable[Any], opened: Callable[[Any], Image.Image]) -> np.ndarray:
     """Pictures of whatever size and kind as uint8 (n, 32, 32, 3)."""
     images, faults, sizes = [], [], Counter[tuple[int, int]]()
-    for number, each in enumerate(given):
+    for each in given:
         try:
             picture = opened(each)
-            if picture.mode[0] in "IF":
-                raise ValueError("has more than 8 bits a channel; save it with 8")
-            colour = picture.convert("RGB")
-        except Exception as error:  # what Pillow raises on a damaged file depends on its kind
-            place = each if isinstance(each, Path) else f"number {number}"
-            faults.append(f"\n  {place}: {error}.")
+        except InputError as error:
+            faults.append(f"\n  {error}")
             continue
-        sizes[colour.size] += 1
-        images.append(np.asarray(colour.resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+        sizes[picture.size] += 1
+        images.append(as_seen(picture))
     if faults:
         total = len(faults) + len(images)
         raise InputError(
@@ -171,7 +170,8 @@ def _small(what: str, given: Iterable[Any], opened: Callable[[Any], Image.Image]
     if resized := sizes.total() - sizes.pop((SIDE, SIDE), 0):
         (width, height), alike = sizes.most_common(1)[0]
         kinds = f"{width} × {height}{' and other sizes' if alike < resized else ''}"
-        _say(f"{what}: {resized:,} images, {kinds}, are resized to {SIDE} × {SIDE} pixels.")
+        size = f"{SIDE} × {SIDE} pixels, the square in the middle of each"
+        _say(f"{what}: {resized:,} images, {kinds}, are resized to {size}.")
     return np.stack(images) if images else np.empty((0, SIDE, SIDE, 3), np.uint8)
 
 

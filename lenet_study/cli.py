@@ -6,16 +6,15 @@ for the same reason the commands import the rooms below them only where they nee
 
 import inspect
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import click
 
-from lenet_keras import check_environment
-from lenet_keras.recipe import InputError, Recipe, expanded, nearest, read_recipe, read_yaml
+from lenet_keras.recipe import InputError, Recipe, nearest, read_recipe, read_yaml
 from lenet_study import run_folder
+from lenet_study.command import EXISTING, PATH, Command, Failed
 from lenet_study.files import whole_file
 from lenet_study.run_folder import CURVES, MODEL, RECORD, in_digits, in_percent
 
@@ -31,74 +30,12 @@ T = TypeVar("T")
 BASELINE = Path("configs/baseline.yaml")
 TECHNIQUES, NOTEBOOKS = Path("configs"), Path("notebooks")
 RESULTS, FIGURES, README = Path("results"), Path("figures"), Path("README.md")
-CITATION = Path("CITATION.cff")
+CITATION, WEIGHTS = Path("CITATION.cff"), Path("weights")
+SHOWN = 10  # classes of a photograph, the most probable ones
 VERIFIED = 3  # records that are trained again where no run was lacking
 LARGEST_SEED = 2**31 - 1  # that TensorFlow takes as a 32-bit integer
 AGAIN = "The same command begins again."
 GOES_ON = "Finished runs are recorded; the same command goes on where this one ended."
-
-
-class _Failed(click.ClickException):
-    """The computer could not do it, or a result is not what it was: exit code 1."""
-
-
-class _Refused(click.ClickException):
-    """The person can put it right: exit code 2, as for click's own usage errors."""
-
-    exit_code = 2
-
-
-class _Interrupted(click.ClickException):
-    """Ctrl-C: exit code 130, as shells give it."""
-
-    exit_code = 130
-
-
-class _Command(click.Command):
-    """Answers with a message and an exit code where Python would print a traceback.
-
-    Args:
-        stopped: what a person who stopped the command, or whose disk is full, finds and can do.
-    """
-
-    def __init__(self, *arguments: Any, stopped: str, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.stopped = stopped
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            check_environment()
-            if self.name not in ("notebooks", "everything"):  # whose kernels would inherit it
-                os.environ["MPLBACKEND"] = "Agg"  # Keras imports matplotlib, which may refuse it
-            return super().invoke(ctx)
-        except InputError as error:
-            raise _Refused(str(error)) from None
-        except KeyboardInterrupt:
-            raise _Interrupted(f"interrupted. {self.stopped}") from None
-        except BrokenPipeError:  # the reader of our output left, as in `| head`; click ends quietly
-            raise
-        except OSError as error:
-            if error.errno is None:  # no answer of the operating system but a library's own mistake
-                raise
-            place = f"{error.filename}: " if error.filename else ""
-            raise _Failed(
-                f"{place}{error.strerror}. {self.stopped} Make room or name another folder first."
-            ) from None
-
-
-class _Path(click.Path):
-    """A path as people type it: `~` is their home, also behind `=`, where shells leave it alone."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, without a `~`."""
-        try:
-            return super().convert(expanded(value), param, ctx)
-        except InputError as error:
-            self.fail(str(error), param, ctx)
-
-
-PATH = _Path(path_type=Path)
-EXISTING = _Path(exists=True, path_type=Path)  # a mistyped folder must start no download
 
 
 @click.group()
@@ -129,7 +66,7 @@ def _command(name: str, stopped: str = AGAIN) -> Callable[[Callable[..., None]],
             )
             for given in inspect.signature(function).parameters.values()
         ]
-        command = _Command(
+        command = Command(
             name, callback=function, params=parameters, help=function.__doc__, stopped=stopped
         )
         main.add_command(command)
@@ -156,6 +93,7 @@ WHO = "Who trains: local, processes:N or dask://host:port."
 OUT = "Folder of the run; by default runs/<config>-<key of the recipe>-seed-<seed>."
 
 # What several commands are told.
+AsJson = Annotated[bool, _option("--json", "Print JSON, for machines.", is_flag=True)]
 DataDir = Annotated[Path | None, _folder("--data-dir", LENET_DATA, EXISTING)]
 Dataset = Annotated[
     str | None, _option("--dataset", f"Instead of the file's; {AUTO}", metavar="NAME")
@@ -224,7 +162,7 @@ def train(
         missing = run_folder.write(run, model.for_pixels(network, data), out, overwrite)
     except (InputError, OSError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
-        raise _Failed(
+        raise Failed(
             f"{out}: the run cannot be written ({reason}). No half of it was left. "
             "Make room or name another folder with --out, then train again."
         ) from None
@@ -236,14 +174,14 @@ def train(
     _echo_row("Model", out / MODEL)
     _echo_row("Record", out / RECORD)
     if missing:
-        raise _Failed(f"{out / CURVES}: could not be drawn ({missing}). All else is there.")
+        raise Failed(f"{out / CURVES}: could not be drawn ({missing}). All else is there.")
     _echo_row("Curves", out / CURVES)
 
 
 @_command("evaluate", stopped=f"The run is as it was. {AGAIN}")
 def evaluate(
     run_dir: File,
-    as_json: Annotated[bool, _option("--json", "Print JSON, for machines.", is_flag=True)] = False,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
     out: Annotated[
         Path | None, _folder("--out", "Folder of the confusion matrix; by default RUN_DIR.")
@@ -267,8 +205,8 @@ def evaluate(
             f"{run.provenance.dataset_fingerprint}) than there is here ({data.fingerprint}), so "
             "its scores cannot be compared. Train it again with this version."
         )
-    network = run_folder.read_model(run_dir, len(data.class_names))
-    logits = evaluation.by_batches(network.predict_on_batch, data.test)
+    network = run_folder.read_model(run_dir / MODEL, len(data.class_names))
+    logits = evaluation.by_batches(network.predict_on_batch, data.test.images)
     scores = evaluation.score(logits, data.test.labels)
     matrix = evaluation.confusion(logits, data.test.labels, len(data.class_names))
     classes = report.classes(matrix, data.class_names)
@@ -293,9 +231,60 @@ def evaluate(
         if not missing:
             _echo_row("Confusion matrix", figure)
     if differences:
-        raise _Failed(f"{run_dir}: not as recorded: {'; '.join(differences)}.")
+        raise Failed(f"{run_dir}: not as recorded: {'; '.join(differences)}.")
     if missing:
-        raise _Failed(f"{figure}: could not be drawn ({missing}). --out names another folder.")
+        raise Failed(f"{figure}: could not be drawn ({missing}). --out names another folder.")
+
+
+@_command("predict", stopped=AGAIN)
+def predict(
+    photographs: Annotated[tuple[Path, ...], _argument(type=PATH, nargs=-1, required=True)],
+    as_json: AsJson = False,
+    model: Annotated[
+        Path | None,
+        _option("--model", "A run's folder or .keras file; by default weights.", type=PATH),
+    ] = None,
+) -> None:
+    """Say what PHOTOGRAPHS show: the most probable classes of each, with probabilities.
+
+    The network sees the square in the middle, at 32 × 32 pixels. A photograph that cannot be read
+    is named, and the exit code is 2; the others are answered.
+    """
+    from lenet_keras.pictures import as_seen, open_picture
+
+    file = model or Path(__file__).parent.parent / WEIGHTS
+    file = file if file.is_file() else file / MODEL
+    names = run_folder.read(file.parent, file.name).class_names
+    seen, faults = {}, {}
+    for each in photographs:
+        try:
+            seen[each] = as_seen(open_picture(each))
+        except InputError as error:
+            faults[each] = str(error)
+    answers: dict[Path, dict[str, float]] = {}
+    if seen:
+        import numpy as np
+
+        from lenet_keras import evaluation
+
+        network = run_folder.read_model(file, len(names))
+        shares = evaluation.probabilities(network, np.stack([*seen.values()]))
+        if not np.isfinite(shares).all():
+            raise InputError(f"{file}: its answers are not finite: its run diverged.")
+        for each, row in zip(seen, shares.tolist(), strict=True):
+            ranked = sorted(zip(names, row, strict=True), key=lambda pair: -pair[1])
+            answers[each] = dict(ranked)
+    if as_json:
+        told = [
+            {"file": str(each)}
+            | ({"probabilities": answers[each]} if each in answers else {"error": faults[each]})
+            for each in dict.fromkeys(photographs)
+        ]
+        click.echo(json.dumps({"model": str(file), "photographs": told}, indent=2))
+    else:
+        click.echo("\n\n".join(_table(*answer) for answer in answers.items()), nl=bool(answers))
+    if faults:
+        raise InputError("\n".join(faults.values()))
 
 
 @_command("study", stopped=GOES_ON)
@@ -436,7 +425,7 @@ def reproduce(
     if len(_echo_each(compared)) < sample:
         click.echo(f"These are all there are, fewer than the {sample} asked for.")
     if changed := sum(not comparison.held for comparison in compared):
-        raise _Failed(f"{changed} of {len(compared)} runs came out otherwise than recorded.")
+        raise Failed(f"{changed} of {len(compared)} runs came out otherwise than recorded.")
 
 
 @_command("notebooks", stopped=f"Notebooks that had ended are kept. {AGAIN}")
@@ -478,7 +467,7 @@ def run_notebooks(
         outcomes = notebooks.execute(chosen, out, notebooks.parse_parameters(pairs), **how)
     failed = sum(bool(outcome.error) for outcome in _echo_each(outcomes))
     if failed:
-        raise _Failed(f"{failed} of {len(chosen)} notebooks failed.")
+        raise Failed(f"{failed} of {len(chosen)} notebooks failed.")
 
 
 @_command("report")
@@ -496,9 +485,9 @@ def report(results: Results = RESULTS) -> None:
             "Train a technique with: python -m lenet_study study FILE"
         )
     click.echo(summary.scope(overview))
-    _redraw(overview, FIGURES, README)
+    _redraw(overview, results, FIGURES, README)
     if lacking := readme.lacking(TECHNIQUES, results):
-        raise _Failed(
+        raise Failed(
             f"not completely recorded, and so not in figures and README: {', '.join(lacking)}."
         )
 
@@ -573,10 +562,10 @@ def everything(
     )
     failed = sum(bool(outcome.error) for outcome in _echo_each(outcomes))
     overview = summary.read(TECHNIQUES, plan.results, seeds=seeds, epochs=epochs, dataset=data.name)
-    _redraw(overview, plan.figures, None if plan.rehearsal else README)
+    _redraw(overview, plan.results, plan.figures, None if plan.rehearsal else README)
     _echo_row("Summary", (plan.out / "notebooks" / chosen[-1].name).with_suffix(".html"))
     if changed or failed:
-        raise _Failed(
+        raise Failed(
             f"{changed} runs came out otherwise than recorded and {failed} notebooks failed; "
             "see above."
         )
@@ -611,17 +600,28 @@ def _data(asked: str, data_dir: Path | None, quiet: bool) -> "data.Dataset":
     return found
 
 
-def _redraw(overview: "Overview", figures: Path, readme: Path | None) -> None:
-    """Write the summary's figures, and the README's results where one is given."""
-    from lenet_study import readme as results
-    from lenet_study import summary
+def _table(photograph: Path, shares: dict[str, float]) -> str:
+    """A photograph's name, and below it the most probable classes."""
+    shown = list(shares.items())[:SHOWN]
+    width = max(len(name) for name, _ in shown)
+    rows = [f"  {name:<{width}}  {in_percent(share):>8}" for name, share in shown]
+    return "\n".join([str(photograph), *rows])
+
+
+def _redraw(overview: "Overview", results: Path, figures: Path, readme: Path | None) -> None:
+    """Write the summary's figures, and what README and model card say where README is given."""
+    from lenet_study import model_card, summary
+    from lenet_study.readme import section, write
 
     run_folder.without_screen()
     for path in summary.write_figures(overview, figures):
         _echo_row("Figure", path)
     if readme:
-        changed = results.write(readme, results.section(overview))
+        changed = write(readme, section(overview))
         _echo_row("README", "results filled in" if changed else "as it was")
+        if WEIGHTS.is_dir():
+            changed = model_card.write(WEIGHTS, results)
+            _echo_row("Model card", "written" if changed else "as it was")
 
 
 def _echo_row(name: str, value: object) -> None:

@@ -117,7 +117,7 @@ def compiled_normalisation(data: Dataset) -> Callable[[Any], Any]:
 def predict(model: Fitted, split: Split) -> np.ndarray:
     """Logits of a whole split, without augmentation or dropout: float32 (images, members,
     classes). The model normalises by itself."""
-    logits = evaluation.by_batches(model.predict_on_batch, split)
+    logits = evaluation.by_batches(model.predict_on_batch, split.images)
     return logits if logits.ndim == 3 else logits[:, None]
 
 

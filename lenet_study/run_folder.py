@@ -1,4 +1,5 @@
-"""The folder that `train.py` writes and `evaluate.py` reads: a model, its record, its pictures.
+"""The folder that `train.py` writes, `evaluate.py` and `predict.py` read: a model, its record, its
+pictures.
 
 `check_free` answers before TensorFlow is imported, so the others import what they need themselves.
 """
@@ -95,13 +96,13 @@ def write(run: "Run", model: "keras.Model", folder: Path, overwrite: bool) -> st
         return _drawn(lambda plots: plots.history(run)[0], new / CURVES)
 
 
-def read(folder: Path) -> "Run":
+def read(folder: Path, model: str = MODEL) -> "Run":
     """The recorded run of a folder.
 
     Raises:
-        InputError: it lacks a record or a model, or the record cannot be trusted.
+        InputError: it lacks a record or that model, or the record cannot be trusted.
     """
-    for name in (RECORD, MODEL):
+    for name in (RECORD, model):
         if not (folder / name).is_file():
             raise InputError(
                 f"{folder}: holds no {name}. Name a folder that train.py wrote; it holds "
@@ -112,8 +113,8 @@ def read(folder: Path) -> "Run":
     return records.read(folder / RECORD)
 
 
-def read_model(folder: Path, classes: int) -> "keras.Model":
-    """The Keras model of a folder, from 32×32×3 images as they are to logits.
+def read_model(path: Path, classes: int) -> "keras.Model":
+    """The Keras model in a file, from 32×32×3 images as they are to logits.
 
     Raises:
         InputError: Keras cannot read the file, or it holds another kind of model.
@@ -121,7 +122,6 @@ def read_model(folder: Path, classes: int) -> "keras.Model":
     from lenet_keras.backend import keras
     from lenet_keras.model import IMAGE_SHAPE, PIXELS
 
-    path = folder / MODEL
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # what Keras raises on a foreign file depends on the file

@@ -132,6 +132,7 @@ FLOORS = [
         "lenet_keras.run",
         "lenet_keras.download",
         "lenet_keras.dataset",
+        "lenet_keras.pictures",
         "lenet_keras.folders",
         "lenet_keras.data",
         "lenet_keras.lenet_1998",
@@ -172,6 +173,8 @@ FLOORS = [
     {
         "lenet_study.reproduce",
         "lenet_study.run_folder",
+        "lenet_study.model_card",
+        "lenet_study.command",
         "lenet_study.search",
         "lenet_study.exercises",
         "lenet_study.notebooks",
@@ -286,7 +289,11 @@ def readme_commands() -> list[str]:
     )
     lines = (line for block in blocks for line in block.splitlines())
     commands = (line.removeprefix("uv run ") for line in lines)
-    return [c for c in commands if re.match(r"python (train\.py|evaluate\.py|-m lenet_study)", c)]
+    return [
+        c
+        for c in commands
+        if re.match(r"python (train\.py|evaluate\.py|predict\.py|-m lenet_study)", c)
+    ]
 
 
 def test_the_commands_of_the_readme_have_the_options_it_names() -> None:

@@ -213,7 +213,7 @@ def spoil(folder: Path, how: str) -> None:
         for class_name in CLASSES:
             (folder / class_name).rename(folder.parent / class_name)
     elif how == "deep":
-        Image.fromarray(np.zeros((9, 9), np.uint16)).save(folder / "fir" / "deep.png")
+        Image.fromarray(np.zeros((9, 9), np.float32)).save(folder / "fir" / "deep.tif")
     elif how == "another class in test":
         draw(folder.parent / "new" / "train")
         draw(folder.parent / "new" / "test", ("oak",))
@@ -233,7 +233,7 @@ def spoil(folder: Path, how: str) -> None:
         ("empty", (), "every class needs 3 training images or more. Found ash: 0"),
         ("one class", (), "found classes: ash; two or more are needed"),
         ("no classes", (), "found classes: none; two or more are needed"),
-        ("deep", (), "deep.png: has more than 8 bits a channel"),
+        ("deep", (), "deep.tif: has 32 bits a channel; save it with 8 or 16"),
         ("another class in test", (), "oak is no class of"),
         ("part of another name", (), "holds folders train and valid; allowed beside train"),
         ("parts without classes", (), "found classes: none; two or more are needed"),

@@ -1,0 +1,79 @@
+"""How every command answers a person: a message and an exit code; and paths as they type them."""
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lenet_keras import check_environment
+from lenet_keras.recipe import InputError, expanded
+
+
+class Failed(click.ClickException):
+    """The computer could not do it, or a result is not what it was: exit code 1."""
+
+
+class Refused(click.ClickException):
+    """The person can put it right: exit code 2, as for click's own usage errors."""
+
+    exit_code = 2
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C: exit code 130, as shells give it."""
+
+    exit_code = 130
+
+
+class Command(click.Command):
+    """Answers with a message and an exit code where Python would print a traceback.
+
+    Args:
+        stopped: what a person who stopped the command, or whose disk is full, finds and can do.
+    """
+
+    def __init__(self, *arguments: Any, stopped: str, **settings: Any) -> None:
+        """Settings as click's."""
+        super().__init__(*arguments, **settings)
+        self.stopped = stopped
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command's function."""
+        try:
+            check_environment()
+            if isinstance(sys.stdout, io.TextIOWrapper):  # which may not know a file's letters
+                sys.stdout.reconfigure(errors="backslashreplace")
+            if self.name not in ("notebooks", "everything"):  # whose kernels would inherit it
+                os.environ["MPLBACKEND"] = "Agg"  # Keras imports matplotlib, which may refuse it
+            return super().invoke(ctx)
+        except InputError as error:
+            raise Refused(str(error)) from None
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted. {self.stopped}") from None
+        except BrokenPipeError:  # the reader of our output left, as in `| head`; click ends quietly
+            raise
+        except OSError as error:
+            if error.errno is None:  # no answer of the operating system but a library's own mistake
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            raise Failed(
+                f"{place}{error.strerror}. {self.stopped} Make room or name another folder first."
+            ) from None
+
+
+class _Path(click.Path):
+    """A path as people type it: `~` is their home, also behind `=`, where shells leave it alone."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, without a `~`."""
+        try:
+            return super().convert(expanded(value), param, ctx)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+PATH = _Path(path_type=Path)
+EXISTING = _Path(exists=True, path_type=Path)  # a mistyped folder must start no download
