@@ -41,7 +41,8 @@ drawn by class, are for validation; {test:,} others are for testing, and were lo
 end. It is no part of this repository.
 
 {epochs} took {minutes:.0f} minutes by the clock{taught}, on {threads} of {device}, with
-{versions}{commit}, on {day}. The recipe, chosen on validation images alone, in what it changes of `configs/baseline.yaml`:
+{versions}{commit}, on {day}. The recipe was chosen on validation images alone; it changes of
+`configs/baseline.yaml`:
 
 ```yaml
 {recipe}
