@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lenet_keras
+from lenet_keras.recipe import InputError
 
 # What an x86 processor can do, widest first, as ONEDNN_MAX_CPU_ISA spells it, and the flag by which
 # Linux tells.
@@ -64,7 +65,13 @@ def _standard_error_held_back() -> Iterator[None]:
 
 lenet_keras.check_environment()
 with _standard_error_held_back():
-    import keras  # with TensorFlow or JAX, as KERAS_BACKEND says
+    try:
+        import keras  # with TensorFlow or JAX, as KERAS_BACKEND says
+    except (AttributeError, ValueError) as fault:
+        raise InputError(
+            f"Keras cannot start ({fault}). What it reads first is keras.json, in the folder that "
+            "KERAS_HOME names or else in ~/.keras. Mend or remove it."
+        ) from None
     import tensorflow as tf
 
     # The first look at the devices reports a missing GPU driver as an error.

@@ -6,6 +6,7 @@ chapter 3.
 
 import gzip
 import io
+import lzma
 import os
 import pickle
 import tarfile
@@ -187,7 +188,8 @@ def load_cifar10(
     Looks, in this order, in `data_dir` or else the folder that the environment variable LENET_DATA
     names, then in the Keras cache (KERAS_HOME, or `~/.keras`), and last downloads the archive into
     that cache. The first two may hold the files, up to two folders deep, or an archive of them,
-    packed by tar or zip, with "cifar" in its name; `data_dir` may also be an archive itself.
+    packed by tar or zip, with "cifar" or "CIFAR" in its name; `data_dir` may also be an archive
+    itself.
 
     Args:
         data_dir: the folder to look in first.
@@ -238,7 +240,7 @@ def _places(given: Path, source: Source) -> Iterator[Path]:
             files = (file for name in source.file_md5 for file in given.glob(depth + name))
             yield from sorted({file.parent for file in files if file.is_file()})
         yield from filter(Path.exists, [given / source.archive.path])
-        yield from filter(source.may_hold, sorted(given.glob("*cifar*")))
+        yield from filter(source.may_hold, sorted(given.glob("*[cC][iI][fF][aA][rR]*")))
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}).") from None
 
@@ -263,6 +265,13 @@ def _read_cifar(place: Path, source: Source) -> Dataset:
     return _hold_out(source.name, training, test, source.validation_images, class_names)
 
 
+# RuntimeError: a password, or a way to compress that Python does not know.
+_UNPACKING = (
+    *(OSError, EOFError, RuntimeError),
+    *(zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile),
+)
+
+
 def _files(place: Path, source: Source) -> dict[str, bytes]:
     """Name and content of each file in a folder or an archive, once their sums matched: however
     they were packed, these are the published files.
@@ -281,7 +290,7 @@ def _files(place: Path, source: Source) -> dict[str, bytes]:
                 with tarfile.open(place) as tar:
                     members = [m for m in tar if m.isfile() and _is_in(m.name, source)]
                     tar.extractall(folder, members, filter="data")
-        except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+        except _UNPACKING as error:
             raise InputError(f"{place}: cannot be unpacked ({error}).") from None
         found = {file.name: file for file in Path(folder).rglob("*") if file.is_file()}
         contents = {}

@@ -39,6 +39,7 @@ def load_folder(path: Path | str, name: str | None = None) -> Dataset:
     there = _folders(folder)
     classes = _folders(folder / "train") if "train" in there else []
     if not classes and not ("train" in there and PARTS.keys() >= set(there)):
+        _refuse_parts(folder, there)
         return _dataset(name, {"train": _read(folder, there)}, there, folder)
     if foreign := set(there).difference(PARTS):
         raise InputError(
@@ -50,6 +51,20 @@ def load_folder(path: Path | str, name: str | None = None) -> Dataset:
             raise InputError(f"{folder / part}: {min(others)} is no class of {folder / 'train'}.")
     splits = {PARTS[part]: _read(folder / part, classes) for part in there}
     return _dataset(name, splits, classes, folder)
+
+
+def _refuse_parts(folder: Path, there: Sequence[str]) -> None:
+    """Refuse parts under names of somebody's own, as Training and Test, which would be taken for
+    two classes."""
+    below = Counter(name for each in there for name in _folders(folder / each))
+    if not below:
+        return
+    if max(below.values()) > 1 or {"train", "test"} <= {each.lower() for each in there}:
+        raise InputError(
+            f"{folder}: its folders ({', '.join(there[:3])}) hold folders themselves "
+            f"({', '.join(sorted(below)[:3])}). If those are the classes, call what holds them "
+            "train, test and validation; else put all images of a class into one folder."
+        )
 
 
 def from_arrays(
@@ -73,9 +88,13 @@ def from_arrays(
     """
     name, given = _own_name(name), np.asarray(labels)
     if class_names is None:
-        numbers = given.dtype.kind in "iu" and given.size
-        known = range(int(given.max()) + 1) if numbers else sorted(set(given.ravel().tolist()))
-        class_names = [str(each) for each in known]
+        if given.dtype.kind in "iu" and given.size:
+            class_names = [str(number) for number in range(int(given.max()) + 1)]
+        else:  # a missing one, None or not a number, names no class and is refused below
+            there = {each for each in given.ravel().tolist() if each is not None and each == each}
+            class_names = sorted(map(str, there))
+    if len(set(class_names)) < len(class_names):
+        raise InputError(f"class_names: {', '.join(class_names)}: one is given twice.")
     pairs = {"train": (images, labels), **({"test": test} if test else {})}
     splits = {
         part: Split(
@@ -114,7 +133,9 @@ def _read(folder: Path, classes: Sequence[str]) -> Split:
         (file, label)
         for label, class_name in enumerate(classes)
         for file in sorted((folder / class_name).rglob("*"))
-        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
+        # A link that leads nowhere is a fault, as a missing image; one to a folder is passed over.
+        if (file.is_file() or file.is_symlink())
+        and not any(p.startswith(".") for p in file.relative_to(folder).parts)
     ]
     images = [(file, label) for file, label in files if file.suffix.lower() in endings]
     if others := [file for file, _ in files if file.suffix.lower() not in endings]:

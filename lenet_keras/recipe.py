@@ -147,6 +147,13 @@ class Recipe(BaseModel):
             raise ValueError(f"Input should not be {str(value).lower()}")
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _a_number_of_float32(cls, value: Any) -> Any:
+        if isinstance(value, float) and value and not 1e-37 <= value <= 1e37:
+            raise ValueError("Input should be 0 or from 1e-37 to 1e37, as networks compute with")
+        return value
+
     @field_validator("augmentation", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:

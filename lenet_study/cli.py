@@ -15,7 +15,7 @@ import click
 from lenet_keras.recipe import InputError, Recipe, nearest, read_recipe, read_yaml
 from lenet_study import run_folder
 from lenet_study.command import EXISTING, PATH, Command, Failed
-from lenet_study.files import whole_file
+from lenet_study.files import write_csv
 from lenet_study.run_folder import CURVES, MODEL, RECORD, in_digits, in_percent
 
 if TYPE_CHECKING:
@@ -388,17 +388,7 @@ def list_records(
                 )
             runs = runs[runs[column] == name]
     if csv_file:
-        if not csv_file.parent.is_dir():
-            raise InputError(
-                f"--csv {csv_file}: there is no folder {csv_file.parent}. Make it first."
-            )
-        if csv_file.exists() and (csv_file.suffix != ".csv" or not csv_file.is_file()):
-            raise InputError(
-                f"--csv {csv_file}: is there already and no CSV file, so it is not replaced. "
-                "Choose another name."
-            )
-        with whole_file(csv_file) as temporary:
-            runs.to_csv(temporary, index=False)
+        write_csv(runs, csv_file)
         click.echo(f"{len(runs)} runs written to {csv_file}")
         return
     columns = ["study", "variant", "purpose", "seed", "key", "status", "dataset", "epochs_run"]
@@ -552,7 +542,7 @@ def everything(
 
     chosen = notebooks.find(NOTEBOOKS)
     if only:
-        chosen = [path for path in chosen if notebooks.technique(path) in (*only, "summary")]
+        chosen = notebooks.about(chosen, [*only, "summary"])
     parameters = {"seeds": seeds, "epochs": epochs, "executor": executor}
     if plan.rehearsal:
         parameters["dataset"] = data.name

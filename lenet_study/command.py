@@ -10,6 +10,8 @@ import click
 
 from lenet_keras import check_environment
 from lenet_keras.recipe import InputError, expanded
+from lenet_study.files import remedy
+from lenet_study.process import prepare
 
 
 class Failed(click.ClickException):
@@ -43,6 +45,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command's function."""
         try:
+            prepare()
             check_environment()
             if isinstance(sys.stdout, io.TextIOWrapper):  # which may not know a file's letters
                 sys.stdout.reconfigure(errors="backslashreplace")
@@ -60,7 +63,8 @@ class Command(click.Command):
                 raise
             place = f"{error.filename}: " if error.filename else ""
             raise Failed(
-                f"{place}{error.strerror}. {self.stopped} Make room or name another folder first."
+                f"{place}{error.strerror}. {self.stopped} {remedy(error)} or name another folder "
+                "first."
             ) from None
 
 
@@ -69,6 +73,8 @@ class _Path(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, without a `~`."""
+        if not str(value):  # a shell's variable that is not set; a Path would be this folder
+            self.fail("the path is empty", param, ctx)
         try:
             return super().convert(expanded(value), param, ctx)
         except InputError as error:

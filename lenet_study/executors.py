@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
@@ -147,6 +148,19 @@ def _follow_parent(lifeline: Connection, started: Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _keeps_silent(address: str) -> bool:
+    """Whether something listens there but does not speak first, as a scheduler does; Dask's client
+    would wait for it for ever (dask/distributed#8071)."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as connection:
+            return not connection.recv(1)
+    except TimeoutError:
+        return True
+    except (OSError, OverflowError):  # nobody is there, or not yet: the client waits and says so
+        return False
+
+
 @contextlib.contextmanager
 def _dask(address: str, ready: Callable[[], object]) -> Iterator[tuple[Executor, Slots]]:
     """The workers of the Dask scheduler at `address`."""
@@ -157,6 +171,11 @@ def _dask(address: str, ready: Callable[[], object]) -> Iterator[tuple[Executor,
             "executor: dask:// needs the package distributed: uv sync --extra dask, "
             "or pip install 'lenet-keras[dask]'."
         ) from None
+    if _keeps_silent(address):
+        raise InputError(
+            f"executor: what listens at {address} is no Dask scheduler. Its port is the one that "
+            "'dask scheduler' prints, most often 8786; 8787 is that of its web page."
+        )
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:

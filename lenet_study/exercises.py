@@ -25,13 +25,15 @@ def write(notebooks: Sequence[Path], folder: Path) -> Iterator[Path]:
         Each copy, as soon as it is written. Solutions that are folded away under a task stay.
 
     Raises:
-        InputError: the folder is not beside `configs`, or a copy is there already, in which
-            somebody may have written.
+        InputError: the folder is not beside `configs`, no notebook has an exercise, or a copy is
+            there already, in which somebody may have written.
     """
     if not (folder.resolve().parent / "configs").is_dir():
         raise InputError(f"{folder}: a notebook needs ../configs. Name a folder beside configs.")
     copies = {folder / path.name: nbformat.read(path, as_version=4) for path in notebooks}
     copies = {path: copy for path, copy in copies.items() if any(map(_is_answer, copy.cells))}
+    if not copies:
+        raise InputError(f"no cell of the {len(notebooks)} notebooks is tagged '{TAG}'.")
     if taken := [path for path in copies if path.exists()]:
         raise InputError(
             f"{taken[0]}: is there already, and may hold somebody's answers. Nothing was written. "

@@ -6,6 +6,12 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_keras.recipe import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextlib.contextmanager
@@ -45,12 +51,33 @@ def whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def write_csv(table: "pd.DataFrame", file: Path) -> None:
+    """Write a table as a CSV file, whole or not at all.
+
+    Raises:
+        InputError: there is no such folder, or something else than a CSV file is there.
+    """
+    if not file.parent.is_dir():
+        raise InputError(f"--csv {file}: there is no folder {file.parent}. Make it first.")
+    if str(file) == "-":
+        raise InputError("--csv -: name a file, as records.csv; without --csv they are listed.")
+    if file.exists() and (file.suffix != ".csv" or not file.is_file()):
+        raise InputError(
+            f"--csv {file}: is there already and no CSV file, so it is not replaced. Choose "
+            "another name."
+        )
+    with whole_file(file) as temporary:
+        table.to_csv(temporary, index=False)
+
+
 def remedy(error: OSError) -> str:
     """What mends an answer of the file system to somebody who writes, as half a sentence."""
     if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None)):
         return "Free space"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "Make it writable"
+    if error.errno == errno.ENOENT:
+        return "Put it there"
     if error.errno == errno.ENAMETOOLONG:
         return "Shorten the names"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lenet_keras.recipe import InputError, nearest, parse_yaml
+from lenet_keras.recipe import InputError, expanded, nearest, parse_yaml, read_yaml
 from lenet_study.executors import environment
 from lenet_study.widgets import PICTURE, WIDGET, keep_pictures
 
@@ -89,6 +87,19 @@ def technique(notebook: Path) -> str:
     return notebook.stem.partition("_")[2]
 
 
+def about(notebooks: Sequence[Path], techniques: Collection[str]) -> list[Path]:
+    """Those of the notebooks that are about these techniques: of that name or, for a technique
+    without one, as the ladder's counterpart, those that open it."""
+    named = {technique(path) for path in notebooks}
+    chosen = []
+    for path in notebooks:
+        source = "\n".join(cell.source for cell in read(path).cells)
+        opened = {*re.findall(r'open_technique\(\s*"(\w+)"', source)} - named
+        if {technique(path), *opened} & {*techniques}:
+            chosen.append(path)
+    return chosen
+
+
 def find(folder: Path | str, only: Collection[str] = ()) -> list[Path]:
     """The notebooks of a folder by their number, so the summary comes last.
 
@@ -97,8 +108,9 @@ def find(folder: Path | str, only: Collection[str] = ()) -> list[Path]:
         only: techniques, as "optimization"; all without any.
 
     Raises:
-        InputError: there are none, or none of that name; or the package beside them is another
-            than this one, so that what they import would not be what runs them.
+        InputError: there are none, none of that name, or one that is no notebook; or the package
+            beside them is another than this one, so that what they import would not be what runs
+            them.
     """
     folder = Path(folder)
     beside = folder.resolve().parent / kernels.PACKAGE.name
@@ -116,16 +128,36 @@ def find(folder: Path | str, only: Collection[str] = ()) -> list[Path]:
     for name in only:
         if name not in names:
             raise InputError(f"--only {name}: there is no such notebook.{nearest(name, names)}")
-    return [path for path, name in zip(found, names, strict=True) if not only or name in only]
+    chosen = [path for path, name in zip(found, names, strict=True) if not only or name in only]
+    for path in chosen:  # a merge conflict, as in one, is told before any is executed or changed
+        read(path)
+    return chosen
+
+
+def read(notebook: Path) -> Any:
+    """The content of a notebook.
+
+    Raises:
+        InputError: the file is no notebook.
+    """
+    try:
+        return nbformat.read(notebook, as_version=4)
+    except (OSError, AttributeError, TypeError, ValueError, nbformat.ValidationError) as error:
+        raise InputError(f"{notebook}: is no notebook ({error}).") from None
 
 
 def parse_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """`[("seeds", "3")]` as a mapping; values are read as YAML.
+    """`[("seeds", "3")]` as a mapping; values are read as YAML, `~` in a folder is a home.
 
     Raises:
-        InputError: a value that is no YAML.
+        InputError: a value that is no YAML, or no such home.
     """
-    return {name: parse_yaml(value, f"-p {name} {value}") for name, value in pairs}
+    return {
+        name: str(expanded(value))
+        if name.endswith("_dir")
+        else parse_yaml(value, f"-p {name} {value}")
+        for name, value in pairs
+    }
 
 
 def declared(notebook: Path) -> dict[str, Any]:
@@ -134,16 +166,7 @@ def declared(notebook: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is no notebook, or declares no plain values in a tagged cell.
     """
-    try:
-        content = nbformat.read(notebook, as_version=4)
-    except (
-        OSError,
-        AttributeError,
-        nbformat.reader.NotJSONError,
-        nbformat.ValidationError,
-    ) as error:
-        raise InputError(f"{notebook}: is no notebook ({error}).") from None
-    for cell in content.cells:
+    for cell in read(notebook).cells:
         if cell.cell_type == "code" and PARAMETERS in cell.metadata.get("tags", []):
             return dict(_assignments(cell.source, notebook))
     raise InputError(f"{notebook}: has no cell tagged '{PARAMETERS}'.")
@@ -159,11 +182,12 @@ def _assignments(source: str, notebook: Path) -> Iterator[tuple[str, Any]]:
         ) from None
     for line in lines:
         try:
-            assert isinstance(line, ast.Assign)
-            (name,) = line.targets
-            assert isinstance(name, ast.Name)
-            yield name.id, ast.literal_eval(line.value)
-        except (AssertionError, ValueError):
+            match line:
+                case ast.Assign([ast.Name(name)], value):
+                    yield name, ast.literal_eval(value)
+                case _:
+                    raise ValueError
+        except ValueError:
             raise InputError(
                 f"{notebook}: the cell tagged '{PARAMETERS}' holds {ast.unparse(line)!r}; expected "
                 "lines like seeds = 5."
@@ -223,7 +247,8 @@ def execute(
 
     Raises:
         InputError: as `check`, before anything runs; or `out` cannot be written, or is where the
-            notebooks lie or where figures and records of the study would be written into.
+            notebooks lie, where figures and records of the study would be written into, or holds
+            a notebook of one's own by the name of a copy.
     """
     parameters = dict(parameters or {})
     check(notebooks, parameters)
@@ -233,6 +258,7 @@ def execute(
     chosen_here = {n: f for n, f in folders.items() if f.parent == out and n not in parameters}
     for notebook in notebooks:
         _refuse_sources(notebook, out, chosen_here)
+        _refuse_what_a_person_wrote(out / notebook.name)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
@@ -272,6 +298,25 @@ def _refuse_sources(notebook: Path, out: Path, folders: Mapping[str, Path]) -> N
             )
 
 
+def _refuse_what_a_person_wrote(copy: Path) -> None:
+    """Refuse to replace a notebook that papermill did not write, as one with a student's answers.
+
+    Raises:
+        InputError: names it.
+    """
+    if not copy.is_file() or copy.is_symlink():  # a link is replaced, not what it leads to
+        return
+    try:
+        metadata = read(copy).metadata
+    except InputError:  # half a file, as a batch that was killed leaves it
+        return
+    if "papermill" not in metadata:
+        raise InputError(
+            f"{copy}: is no executed copy, so somebody may have written in it, and it is not "
+            "replaced. Choose another folder with -o, or move it away."
+        )
+
+
 def refresh(
     notebooks: Sequence[Path], *, data_dir: Path | None = None, progress: bool = True
 ) -> Iterator[Outcome]:
@@ -305,9 +350,9 @@ def repository(citation: Path) -> str:
     """The public address of this project as CITATION.cff says it; "" while there is none.
 
     Raises:
-        InputError: an address that Colab and Binder cannot open.
+        InputError: no such file, or an address that Colab and Binder cannot open.
     """
-    address = yaml.safe_load(citation.read_text(encoding="utf-8")).get("repository-code", "")
+    address = read_yaml(citation).get("repository-code", "")
     if address and not re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+", str(address)):
         raise InputError(
             f"{citation}: repository-code: found {address!r}; allowed: an address that Colab and "
@@ -331,9 +376,11 @@ def link(notebooks: Sequence[Path], readme: Path, address: str) -> list[Path]:
     """
     new = {readme: _with_badges(readme.read_text(encoding="utf-8"), notebooks[0], address)}
     for notebook in notebooks:
-        content = nbformat.read(notebook, as_version=4)
+        content, begin = read(notebook), SET_UP.partition("\n")[0]
+        set_up = next((cell for cell in content.cells if cell.source.startswith(begin)), None)
+        if set_up is None:  # somebody's own
+            continue
         content.cells[0].source = _with_badges(content.cells[0].source, notebook, address)
-        (_, set_up, *_) = (cell for cell in content.cells if cell.cell_type == "code")
         set_up.source = SET_UP.replace("ADDRESS", address)
         new[notebook] = nbformat.writes(content) + "\n"
     changed = [path for path, text in new.items() if path.read_text(encoding="utf-8") != text]
@@ -344,7 +391,7 @@ def link(notebooks: Sequence[Path], readme: Path, address: str) -> list[Path]:
 
 def _with_badges(text: str, notebook: Path, address: str) -> str:
     """A text with or without badges under its title, as there is an address or not."""
-    title, rest = BADGES.sub("", text).split("\n\n", 1)
+    title, _, rest = BADGES.sub("", text).partition("\n\n")
     if not address:
         return f"{title}\n\n{rest}"
     name, path = address.removeprefix("https://github.com/"), f"notebooks/{notebook.name}"
@@ -391,6 +438,16 @@ def _execute(
         return "as its kernel died; it may have run out of memory"
     except RuntimeError as error:  # Jupyter's, with no class of its own
         return f"as no kernel could be started ({error})"
+    return _cut_short(executed)
+
+
+def _cut_short(executed: Path) -> str | None:
+    """In words, where an executed notebook ended before its end, which is no error to papermill if
+    a cell called sys.exit()."""
+    for cell in _code_cells(executed):
+        if cell.source.strip() and cell.execution_count is None:
+            (line, *_) = cell.source.strip().splitlines()
+            return f"as it ended before its cell {line!r}: a cell above called sys.exit()"
     return None
 
 

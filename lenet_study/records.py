@@ -240,7 +240,7 @@ def _validation(path: Path, state: tuple[int, ...] | None) -> float:
     return -math.inf if run.status == "diverged" else run.validation.accuracy
 
 
-_RESTORE = "Restore it, or delete it and the study trains this run again."
+_RESTORE = "Restore it, or delete it and train this run again."
 
 
 def _compare_path(path: Path, run: Run, key: Any) -> None:
@@ -301,13 +301,20 @@ def find(
     """The paths of all records, of one study or of one purpose, ordered by path.
 
     Raises:
-        InputError: no such folder, or a file named like a record on no record's path.
+        InputError: no such folder, one below the results, or a file named like a record on no
+            record's path.
     """
     results_dir = Path(results_dir)
     if not results_dir.is_dir():
         raise InputError(f"{results_dir}: no such folder. Run a study first.")
     paths = [*results_dir.glob("*/*/seed-*.json"), *results_dir.glob("*/tuning/*/seed-*.json")]
     located = sorted((Location.of(path), path) for path in paths)
+    for location, path in located:
+        if location.path(results_dir) != path:  # the tuning runs alone of one study
+            raise InputError(
+                f"{results_dir}: is the folder of one study. Name the folder above it as that of "
+                f"the results; --study {location.study} chooses that study."
+            )
     return [
         path
         for location, path in located

@@ -6,6 +6,7 @@ pictures.
 
 import importlib.util
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,8 @@ def read_model(path: Path, classes: int) -> "keras.Model":
     from lenet_keras.model import IMAGE_SHAPE, PIXELS
 
     try:
+        if not zipfile.is_zipfile(path):  # of which Keras says that there is none
+            raise ValueError("it is no whole .keras file")
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # what Keras raises on a foreign file depends on the file
         raise InputError(f"{path}: is no model that Keras can read ({_reason(error)}).") from None

@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from lenet_keras.recipe import InputError, Recipe, nearest
+from lenet_keras.recipe import DATASETS, InputError, Recipe, nearest
 from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.executors import Slots, open_executor
@@ -274,10 +274,32 @@ def trained_alone(
     # A worker may stand in another folder and have another home.
     data_dir = Path(data_dir).expanduser().absolute() if data_dir else None
     ready = functools.partial(_dataset, dataset, data_dir)
+    if dataset not in DATASETS:
+        _refuse_other_images(results_dir, dataset, data_dir)
     with open_executor(executor, ready) as (pool, slots), alone_in(results_dir / study):
         yield functools.partial(
             train_missing, results_dir, trainer or train_group, data_dir, pool, slots, line
         )
+
+
+def _refuse_other_images(results_dir: Path, dataset: str, data_dir: Path | None) -> None:
+    """Refuse to go on with one's own images where they have changed since the recorded runs.
+
+    Raises:
+        InputError: says which record saw other images of that name.
+    """
+    try:
+        here = _dataset(dataset, data_dir).fingerprint
+    except InputError:  # not on this machine: the workers have them, or say so
+        return
+    for path in records.find(results_dir) if results_dir.is_dir() else []:
+        run = records.read(path)
+        if run.recipe.dataset == dataset and run.provenance.dataset_fingerprint != here:
+            raise InputError(
+                f"{path}: saw other images called {dataset} than there are now, and results of "
+                "both would be mixed. Choose another results folder, or give the changed images "
+                "a name of their own."
+            )
 
 
 @contextlib.contextmanager

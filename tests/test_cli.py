@@ -252,7 +252,12 @@ def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path, small_fil
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("model.keras", b"PK", b"no", "model.keras: is no model that Keras can read"),
+        (
+            "model.keras",
+            b"PK",
+            b"no",
+            "model.keras: is no model that Keras can read (it is no whole",
+        ),
         ("run.json", b'"seed": 7', b'"seed": 9', "run.json: was changed after it was written"),
     ],
 )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -252,7 +253,10 @@ def test_every_place_and_form_gives_the_same_data(
         load_cifar10(source=source)
 
 
-@pytest.mark.parametrize("form", ["deeper", "tar", "tar.xz", "tgz", "zip", "another name"])
+FORMS = ["deeper", "tar", "tar.xz", "tgz", "zip", "in capitals", "another name"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_the_files_decide_however_they_are_packed(
     form: str, tiny: TinyCifar10, tmp_path: Path
 ) -> None:
@@ -263,8 +267,8 @@ def test_the_files_decide_however_they_are_packed(
         (given / "CIFAR.zip").rename(given / "my-cifar.zip")
     elif form != "deeper":
         given.mkdir()
-        kind = {"tar": "", "tar.xz": "xz", "tgz": "gz", "another name": "bz2"}[form]
-        name = "pictures" if form == "another name" else f"cifar.{form}"
+        kind = {"tar.xz": "xz", "tgz": "gz", "another name": "bz2"}.get(form, "")
+        name = {"another name": "pictures", "in capitals": "CIFAR.TAR"}.get(form, f"cifar.{form}")
         with tarfile.open(given / name, f"w:{kind}") as tar:  # type: ignore[call-overload]
             tar.add(folder, "renamed")
         given = given / name if form == "another name" else given
@@ -279,6 +283,23 @@ def test_a_batch_that_was_packed_damaged_is_named(tiny: TinyCifar10, tmp_path: P
         tar.add(folder, FOLDER)
     with pytest.raises(InputError, match=rf"{ARCHIVE}: .*data_batch_2: is not the published file"):
         load_cifar10(tmp_path / ARCHIVE, source=tiny.source())
+
+
+def test_an_archive_that_cannot_be_unpacked_is_named(tiny: TinyCifar10, tmp_path: Path) -> None:
+    packed = tmp_path / "cifar.tar.xz"
+    with tarfile.open(packed, "w:xz") as tar:
+        tar.add(tiny.write_folder(tmp_path / "source"), FOLDER)
+    content = packed.read_bytes()
+    packed.write_bytes(content[:5000] + bytes(100) + content[5100:])
+    locked = tmp_path / "cifar.zip"
+    with zipfile.ZipFile(locked, "w") as zipped:
+        zipped.writestr("test_batch", b"")
+    # In each head, the bit that says that there is a password.
+    content = locked.read_bytes().replace(b"PK\3\4\x14\0\0", b"PK\3\4\x14\0\1")
+    locked.write_bytes(content.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1"))
+    for file, reason in ((packed, "Corrupt input data"), (locked, ".*password required")):
+        with pytest.raises(InputError, match=rf"{file.name}: cannot be unpacked \({reason}"):
+            load_cifar10(file, source=tiny.source())
 
 
 def test_the_argument_comes_before_the_environment(

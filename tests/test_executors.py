@@ -68,6 +68,15 @@ def test_an_unknown_executor_is_explained(study: Study, tmp_path: Path, name: st
     assert not calls(tmp_path)
 
 
+def test_what_is_no_scheduler_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="distributed (the extra 'dask') is not installed")
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as web_page:  # which waits to be asked
+        name = f"dask://127.0.0.1:{web_page.getsockname()[1]}"
+        with pytest.raises(InputError, match=r"is no Dask scheduler.*8787"), open_executor(name):
+            pass
+
+
 def test_in_this_process() -> None:
     with open_executor("local") as (executor, slots):
         assert slots() == 1

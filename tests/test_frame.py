@@ -148,6 +148,7 @@ FLOORS = [
         "lenet_study.executors",
         "lenet_study.files",
         "lenet_study.grouping",
+        "lenet_study.process",
         "lenet_study.fused",
         "lenet_study.scanned",
         "lenet_study.stack",

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from here import invoke
 from nbformat.v4 import new_output
 from test_notebooks import LENET, ROOT, call, files, write_notebook, written
 
 from lenet_keras.recipe import InputError
-from lenet_study import notebooks
+from lenet_study import cli, notebooks
 
 # A person's settings reach our processes
 
@@ -149,6 +150,61 @@ def test_what_is_read_is_never_overwritten(
     assert files(tmp_path) == before
 
 
+def test_a_notebook_that_somebody_wrote_in_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_notebook(tmp_path / "notebooks" / "01_one.ipynb")
+    write_notebook(tmp_path / "exercises" / "01_one.ipynb", "my = 'answer'")
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(InputError, match="is no executed copy, so somebody may have written"):
+        list(notebooks.execute(notebooks.find("notebooks"), Path("exercises"), progress=False))
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [("<<<<<<< HEAD\n{}", "exercises"), ("", "links"), ("null", "notebooks --in-place")],
+)
+def test_what_is_no_notebook_is_refused(tmp_path: Path, content: str, command: str) -> None:
+    write_notebook(tmp_path / "notebooks" / "01_one.ipynb", notebooks.SET_UP)
+    (tmp_path / "notebooks" / "02_two.ipynb").write_text(content)
+    (tmp_path / "CITATION.cff").write_text("title: x\n")
+    (tmp_path / "README.md").write_text("# Title\n\ntext\n")
+    before = files(tmp_path)
+    answer = invoke(tmp_path, cli.main, *command.split())
+    assert answer.returncode == 2
+    assert "02_two.ipynb: is no notebook" in answer.stderr
+    assert files(tmp_path) == before
+
+
+def test_links_change_no_notebook_of_one_s_own(tmp_path: Path) -> None:
+    own = tmp_path / "notebooks" / "95_mine.ipynb"
+    write_notebook(own, "my = 'code'")
+    (tmp_path / "README.md").write_text("# Title\n\ntext\n")
+    (tmp_path / "CITATION.cff").write_text("")  # which says no address
+    before = files(tmp_path)
+    assert invoke(tmp_path, cli.main, "links").returncode == 0
+    assert files(tmp_path) == before
+    (tmp_path / "CITATION.cff").write_text("title: [x")
+    answer = invoke(tmp_path, cli.main, "links")
+    assert (answer.returncode, "CITATION.cff, line 1: cannot be read" in answer.stderr) == (2, True)
+
+
+def test_a_technique_in_a_notebook_of_another_name_has_one() -> None:
+    asked = ["schedule", "factorial", "leave_one_out", "summary"]
+    chosen = notebooks.about(notebooks.find(ROOT / "notebooks"), asked)
+    names = [path.stem for path in chosen]
+    assert names == ["07_schedule", "08_together", "90_ladder", "99_summary"]
+
+
+def test_a_notebook_that_ends_before_its_end_is_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "notebooks" / "01_one.ipynb"
+    write_notebook(path, "import sys; sys.exit()", "# the results\nprint(seeds)")
+    (outcome,) = notebooks.execute([path], tmp_path / "out", progress=False)
+    assert (outcome.error or "").startswith("as it ended before its cell '# the results'")
+
+
 def test_a_notebook_that_lost_a_figure_is_a_failure_and_is_not_stored(tmp_path: Path) -> None:
     path = tmp_path / "notebooks" / "01_one.ipynb"
     write_notebook(path, "print(seeds)", "# a figure\nshown = 3")
@@ -168,6 +224,13 @@ def test_a_notebook_that_lost_a_figure_is_a_failure_and_is_not_stored(tmp_path: 
     assert path.read_bytes() == before
     (outcome,) = notebooks.execute([path], copy.parent, {"seeds": 2}, progress=False)
     assert (outcome.error, written(copy)) == (None, "2\n")  # another question may lack a figure
+
+
+def test_a_folder_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "home")
+    monkeypatch.setenv("USERPROFILE", "home")
+    given = notebooks.parse_parameters([("results_dir", "~/results"), ("seeds", "3")])
+    assert given == {"results_dir": str(Path("home/results")), "seeds": 3}
 
 
 def test_a_kernel_that_cannot_start_is_a_failure_in_words(

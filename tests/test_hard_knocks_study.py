@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from examples import calls, make_provenance, make_run, train_quickly, until
@@ -23,6 +24,7 @@ from lenet_keras import backend
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Scores
 from lenet_study import cli, readme, records
+from lenet_study.files import write_csv
 from lenet_study.records import Location
 from lenet_study.reproduce import compare, draw
 from lenet_study.runner import alone_in, run_study
@@ -419,6 +421,9 @@ def test_a_search_that_finds_nothing_does_not_name_a_winner(
         (["records", "--results", "{}"], "no record lies in it"),
         (["records", "--results", "{}", "--purpose", "tuning"], "no record of purpose tuning"),
         (["records", "--results", "{}", "--csv", "{}/all.csv"], "no record lies in it"),
+        (["records", "--results", "results/schedule"], "is the folder of one study"),
+        (["reproduce", "--results", "results/schedule"], "is the folder of one study"),
+        (["records", "--results", ""], "the path is empty"),
         (["report", "--results", "{}"], "Figures and README stay as they are"),
         (["study", "configs/schedule.yaml", "--variants", ""], "no variant ''"),
     ],
@@ -432,6 +437,15 @@ def test_a_command_without_content_does_not_succeed(
     assert message in ended.stderr
     assert not list(tmp_path.iterdir())
     assert (ROOT / "README.md").read_bytes() == readme
+
+
+def test_no_table_is_written_into_a_file_called_minus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--csv -: name a file"):
+        write_csv(pd.DataFrame({"a": [1]}), Path("-"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> None:

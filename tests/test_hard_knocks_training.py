@@ -5,6 +5,7 @@ Real files and, wherever a fault is one of a process, real processes with real v
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -78,6 +79,15 @@ def test_a_value_means_what_it_looks_like(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "number", ["learning_rate=1e308", "l2=1e39", "weight_decay=1e-46", "learning_rate=1e-300"]
+)
+def test_a_number_that_networks_cannot_hold_is_refused(number: str) -> None:
+    field = number.partition("=")[0]
+    with pytest.raises(InputError, match=f"{field}: found .*allowed: 0 or from 1e-37 to 1e37"):
+        read_recipe(None, [number])
+
+
+@pytest.mark.parametrize(
     "value", ["1:30", "0x10", "yes", "2024-01-01", "1e400", ".inf", "!!int 3", "1" * 5000]
 )
 def test_what_is_no_number_of_epochs_is_refused(value: str) -> None:
@@ -138,6 +148,34 @@ def test_plain_keras_loads_models_that_take_images_as_they_are(tmp_path: Path) -
         assert json.loads(answer.stdout)["as_recorded"]
 
 
+# --- a person's settings of Python -------------------------------------------------------------
+
+PREPARED = """
+import warnings
+from lenet_study.process import prepare
+{before}
+try:
+    prepare()
+    warnings.warn("a library's")
+except Exception as error:
+    open("refused", "w").write(str(error))
+"""
+
+
+def test_a_warning_ends_nothing_and_without_output_or_with_two_copies_nothing_begins(
+    tmp_path: Path,
+) -> None:
+    answer = call(tmp_path, "-c", PREPARED.format(before=""), PYTHONWARNINGS="error")
+    assert (answer.returncode, (tmp_path / "refused").exists()) == (0, False)
+    assert "a library's" in answer.stderr
+    call(tmp_path, "-c", PREPARED.format(before="import sys; sys.stdout = None"))  # as >&- does
+    assert "standard output or standard error is closed" in (tmp_path / "refused").read_text()
+
+    shutil.copytree(ROOT / "lenet_keras", tmp_path / "old" / "lenet_keras")
+    call(tmp_path, "-c", PREPARED.format(before=""), PYTHONPATH=f"old{os.pathsep}{ROOT}")
+    assert "belongs to another copy than" in (tmp_path / "refused").read_text()
+
+
 # --- a picture that cannot be drawn ------------------------------------------------------------
 
 
@@ -175,6 +213,14 @@ def test_an_engine_that_we_do_not_have_is_refused_at_once(engine: str, tmp_path:
     answer = train(tmp_path, "--out", "run", KERAS_BACKEND=engine)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr == f"Error: KERAS_BACKEND: found '{engine}'; allowed: tensorflow or jax.\n"
+
+
+def test_keras_settings_that_keras_refuses_are_named(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text('{"floatx": "bfloat16"}')
+    answer = train(tmp_path, "--out", "run", KERAS_HOME=str(tmp_path))
+    assert answer.returncode == 2
+    assert "Received: floatx=bfloat16). What it reads first is keras.json" in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_an_average_of_weights_is_trained_under_jax(tmp_path: Path) -> None:

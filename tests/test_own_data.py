@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from examples import posix_only
 from PIL import Image
 
 from lenet_keras import data as datasets
@@ -168,6 +170,13 @@ def test_a_study_of_one_s_own_images(pictures: Path, tmp_path: Path) -> None:
     assert set(table["dataset"]) == {"my-images"}
     assert len(table[table["purpose"] == "final"]) == 4
 
+    changed = shutil.copytree(pictures, tmp_path / "changed" / "my-images")
+    (changed / "ash" / "0.png").unlink()
+    how = {"data_dir": changed.parent, "progress": False}
+    run_study(study, tmp_path / "results", **how)  # reads what is recorded
+    with pytest.raises(InputError, match="saw other images called my-images than there are now"):
+        run_study(study, tmp_path / "results", seeds=3, **how)
+
 
 @pytest.mark.parametrize(
     ("labels", "class_names", "expected"),
@@ -224,6 +233,12 @@ def spoil(folder: Path, how: str) -> None:
             draw(folder / part, CLASSES if how == "part of another name" else ("",))
         for class_name in CLASSES:
             (folder / class_name).rename(folder.parent / class_name)
+    elif how in ("parts of other names", "a part without classes"):
+        shutil.rmtree(folder)
+        draw(folder / ("Training" if how == "parts of other names" else "Train"))
+        draw(folder / "Test", CLASSES if how == "parts of other names" else ("",))
+    elif how == "a link to nowhere":
+        (folder / "ash" / "annexed.png").symlink_to("nowhere")
 
 
 @pytest.mark.parametrize(
@@ -237,6 +252,15 @@ def spoil(folder: Path, how: str) -> None:
         ("another class in test", (), "oak is no class of"),
         ("part of another name", (), "holds folders train and valid; allowed beside train"),
         ("parts without classes", (), "found classes: none; two or more are needed"),
+        (
+            "parts of other names",
+            (),
+            "(Test, Training) hold folders themselves (ash, birch, cedar)",
+        ),
+        ("a part without classes", (), "call what holds them train, test and validation"),
+        pytest.param(
+            *("a link to nowhere", (), "annexed.png: [Errno 2] No such file"), marks=posix_only
+        ),
         ("", ("--set", "batch_size=41"), "batch_size: found 41; my-images has 40 training images"),
         ("", ("--set", "output=rbf"), "output: 'rbf' has fixed codes for 10 classes, and there"),
         ("", ("--dataset", "my-image"), "no such dataset, and no such folder: "),
@@ -271,6 +295,9 @@ HALVES = np.arange(12) % 2
         (lambda: from_arrays("own", GREY, np.eye(12)), "labels: found float64"),
         (lambda: from_arrays("own", GREY, HALVES - 1), "labels: found -1"),
         (lambda: from_arrays("own", GREY, ["a", "b"] * 6, ["a", "c"]), "labels: found b"),
+        (lambda: from_arrays("own", GREY, ["a", "b"] * 6, ["a", "a"]), "a, a: one is given twice"),
+        (lambda: from_arrays("own", GREY, [*"abababababa", None]), "labels: found None"),
+        (lambda: from_arrays("own", GREY, np.array([*"abababababa", np.nan], object)), "found nan"),
         (lambda: from_arrays("own", GREY, HALVES * 2), "Found 1: 0"),
         (lambda: from_arrays("own", [], []), "found classes: none"),
         (lambda: load_folder("nowhere"), "nowhere: cannot be read (No such file"),
