@@ -625,7 +625,7 @@ def _echo_scores(scores: "Scores", classes: "pd.DataFrame", as_recorded: bool) -
     _echo_row("Calibration error", in_percent(scores.calibration_error))
     if as_recorded:
         click.echo("Accuracy and loss are as recorded.")
-    shares = classes[["accuracy", "precision"]].map(in_percent)
+    shares = classes[["accuracy", "precision"]].map(lambda s: "–" if s is None else in_percent(s))
     click.echo(f"\n{classes.assign(**shares).to_string()}\n")
 
 

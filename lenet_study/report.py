@@ -181,17 +181,16 @@ def _interval(middle: float, low: float, high: float, sign: str = "") -> str:
 
 
 def classes(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> pd.DataFrame:
-    """A row a class: test images of it, the share recognised, and the share of its name right."""
+    """A row a class: test images of it, the share recognised, and the share of its name right;
+    None where there are no such images."""
     counts = np.array(matrix)
     right, true, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    return pd.DataFrame(
-        {
-            "images": true,
-            "accuracy": right / np.maximum(true, 1),
-            "precision": right / np.maximum(predicted, 1),
-        },
-        index=pd.Index(names),
-    )
+    shares = [
+        [int(hit) / int(of) if of else None for hit, of in zip(right, total, strict=True)]
+        for total in (true, predicted)
+    ]
+    columns = {"images": true, "accuracy": shares[0], "precision": shares[1]}
+    return pd.DataFrame(columns, index=pd.Index(names), dtype=object)
 
 
 def verdicts(comparison: pd.DataFrame, baseline: str) -> str:

@@ -150,3 +150,9 @@ def test_effects_and_their_sum_are_written_for_people() -> None:
         "(50.0 %) to all of them (53.5 %) it is +3.5 [+2.0, +5.0] points, measured with the same "
         "seeds. Measured less added up: −0.5 [−1.0, +0.0]."
     )
+
+
+def test_a_class_without_images_or_answers_has_no_share() -> None:
+    table = report.classes([[3, 1, 0], [0, 2, 0], [0, 0, 0]], ["cat", "dog", "owl"])
+    assert table["accuracy"].tolist() == [0.75, 1.0, None]
+    assert table["precision"].tolist() == [1.0, 2 / 3, None]
