@@ -14,7 +14,7 @@ import click
 
 from lenet_keras.recipe import InputError, Recipe, nearest, read_recipe, read_yaml
 from lenet_study import run_folder
-from lenet_study.command import EXISTING, PATH, Command, Failed
+from lenet_study.command import EXISTING, LARGEST_SEED, PATH, Command, Failed, SeedsType
 from lenet_study.files import write_csv
 from lenet_study.run_folder import CURVES, MODEL, RECORD, in_digits, in_percent
 
@@ -33,7 +33,6 @@ RESULTS, FIGURES, README = Path("results"), Path("figures"), Path("README.md")
 CITATION, WEIGHTS = Path("CITATION.cff"), Path("weights")
 SHOWN = 10  # classes of a photograph, the most probable ones
 VERIFIED = 3  # records that are trained again where no run was lacking
-LARGEST_SEED = 2**31 - 1  # that TensorFlow takes as a 32-bit integer
 AGAIN = "The same command begins again."
 GOES_ON = "Finished runs are recorded; the same command goes on where this one ended."
 
@@ -107,6 +106,15 @@ OfStudy = Annotated[
 Quiet = Annotated[bool, _option("--quiet", "No progress bars.", is_flag=True)]
 Results = Annotated[Path, _folder("--results", "Folder of the records.")]
 Seeds = Annotated[int | None, _number("--seeds", 2, "Instead of the file's; 0 to N - 1.")]
+OwnSeeds = Annotated[
+    int | range | None,
+    _option(
+        "--seeds",
+        "Instead of the file's 0 to N - 1; or these, as 7..9, at the rates that are tuned.",
+        type=SeedsType(),
+        metavar="N|FIRST..LAST",
+    ),
+]
 
 # What `train` alone is told.
 Config = Annotated[Path | None, _argument(type=PATH, required=False)]
@@ -290,7 +298,7 @@ def predict(
 @_command("study", stopped=GOES_ON)
 def study(
     file: File,
-    seeds: Seeds = None,
+    seeds: OwnSeeds = None,
     epochs: Epochs = None,
     executor: Executor = "local",
     results: Results = RESULTS,
@@ -301,19 +309,27 @@ def study(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train what the records lack of the technique in FILE, and compare its variants."""
+    """Train what the records lack of the technique in FILE, and compare its variants.
+
+    With --seeds 7..9 only those final runs, at the learning rates that are tuned in --results or,
+    where none are, in results: so a class shares one study, each with seeds of their own.
+    """
     from lenet_study import report
-    from lenet_study.runner import run_study
+    from lenet_study.runner import run_seeds, run_study
     from lenet_study.study import Study
 
     chosen = None if variants is None else [name.strip() for name in variants.split(",")]
-    plan = Study.from_yaml(file).resized(seeds, epochs, None if dataset == "auto" else dataset)
+    count = seeds if isinstance(seeds, int) else None
+    plan = Study.from_yaml(file).resized(count, epochs, None if dataset == "auto" else dataset)
     if dataset == "auto":
         plan = plan.resized(dataset=_data("auto", data_dir, quiet).name)
     else:
         click.echo(f"Dataset: {plan.dataset}")
     how: dict[str, Any] = {"executor": executor, "data_dir": data_dir, "progress": not quiet}
-    runs = run_study(plan, results, variants=chosen, **how)
+    if isinstance(seeds, range):
+        runs = run_seeds(plan, seeds, results, RESULTS, variants=chosen, **how)
+    else:
+        runs = run_study(plan, results, variants=chosen, **how)
     click.echo(f"{plan.title}: {plan.question}\n")
     table = report.comparison(runs[runs["purpose"] == "final"], plan.baseline, plan.paired)
     click.echo(table.to_string(index=False))
@@ -442,13 +458,18 @@ def run_notebooks(
         _option("--in-place", "Store the outputs in the notebooks themselves.", is_flag=True),
     ] = False,
     data_dir: DataDir = None,
+    quick: Annotated[
+        bool, _option("--quick", "Rehearse each in a minute; as -p quick true.", is_flag=True)
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Execute the notebooks, the summary last; exit code 1 if one of them failed."""
     from lenet_study import notebooks
 
+    if quick:
+        pairs = (*pairs, ("quick", "true"))
     if in_place and pairs:
-        raise InputError("--in-place: stores what the notebooks say as they are, without -p.")
+        raise InputError("--in-place: stores what the notebooks say, without -p or --quick.")
     chosen = notebooks.find(NOTEBOOKS, only)
     how: dict[str, Any] = {"data_dir": data_dir, "progress": not quiet}
     if in_place:

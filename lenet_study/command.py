@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,30 @@ class _Path(click.Path):
 
 PATH = _Path(path_type=Path)
 EXISTING = _Path(exists=True, path_type=Path)  # a mistyped folder must start no download
+
+
+LARGEST_SEED = 2**31 - 1  # that TensorFlow takes as a 32-bit integer
+
+
+class SeedsType(click.ParamType):
+    """How many seeds, as 5 for 0 to 4; or from which to which, as 7..9 for 7, 8 and 9."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | range:
+        """An int of 2 or more, or a range of one seed or more."""
+        if not isinstance(value, str):
+            return value
+        if ".." not in value:
+            return int(click.IntRange(2)(value, param, ctx))
+        ends = re.fullmatch(r"(\d+)\.\.(\d+)", value.strip(), re.ASCII)
+        if not ends:
+            self.fail(f"found {value!r}; expected a first and a last seed, as 7..9.", param, ctx)
+        first, last = map(int, ends.groups())
+        if last < first:
+            self.fail(f"found {value}; the first seed comes first, as {last}..{first}.", param, ctx)
+        if last > LARGEST_SEED:
+            self.fail(f"found {value}; the largest seed is {LARGEST_SEED}.", param, ctx)
+        return range(first, last + 1)

@@ -89,6 +89,57 @@ def run_study(
     return table
 
 
+def run_seeds(
+    study: Study,
+    seeds: Sequence[int],
+    results_dir: Path | str,
+    tuned_in: Path | str,
+    *,
+    executor: str = "local",
+    data_dir: Path | str | None = None,
+    variants: Sequence[str] | None = None,
+    progress: bool = True,
+    trainer: Trainer | None = None,
+) -> pd.DataFrame:
+    """Train final runs with seeds of one's own, where the learning rates are tuned already.
+
+    Nothing is tuned here: whoever shares a study trains the same recipes.
+
+    Args:
+        study: what is asked; its own number of seeds plays no part.
+        seeds: of the runs.
+        results_dir: where they are recorded.
+        tuned_in: records that know the rates, for variants that are not tuned in `results_dir`.
+        executor, data_dir, variants, progress, trainer: see `run_study`.
+
+    Returns:
+        Run table of these runs, see `table`.
+
+    Raises:
+        InputError: as `run_study`; or no rate of a variant is tuned, or a seed has tuned them.
+    """
+    names, results_dir = study.chosen(variants), Path(results_dir)
+    rates = study.learning_rates(tuned_in, names) | study.learning_rates(results_dir, names)
+    if without := [name for name in names if name not in rates]:
+        raise InputError(
+            f"{study.name}: no learning rate is tuned at this size for {', '.join(without)}, "
+            f"neither in {results_dir} nor in {tuned_in}. Whoever leads the class trains the "
+            f"study once without a range of seeds; copy its folder {study.name}/tuning into "
+            f"{results_dir / study.name}."
+        )
+    planned = study.final_runs({name: rates[name] for name in names}, seeds)
+    recorded = [run for run in planned if run.exists(results_dir)]
+    epochs = sum(run.recipe.epochs for run in planned)
+    line = ProgressLine(study.name, len(planned), epochs, recorded, shown=progress)
+    if len(recorded) < len(planned):
+        where = (results_dir, study.name, study.dataset, executor, data_dir, trainer)
+        with line, trained_alone(*where, line) as train:
+            train(planned)
+    return records.table_of(
+        [run.path(results_dir) for run in planned], [run.location for run in planned]
+    )
+
+
 def _progress_line(
     study: Study,
     names: Sequence[str],

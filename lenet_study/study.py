@@ -49,6 +49,7 @@ OF_A_VARIANT = ("learning_rates", "epochs", "seeds", "year")  # what is no field
 SIZES = ("epochs", "seeds")  # which a ladder's rungs may have of their own
 LEARNED = 0.15  # of validation images right: with ten classes, chance has 0.1
 MOST_ADDED = 4  # rates to a grid, so that one that no rate suits comes to an end
+QUICK: Mapping[str, Any] = {"seeds": 2, "epochs": 2, "dataset": "digits"}  # a rehearsal of seconds
 # A rate whose accuracy is so much lower weighs 1 / e in the choice: what seeds differ by.
 TEMPERATURE = 0.01
 
@@ -130,6 +131,7 @@ class Study(_Frozen):
     variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")], Variant] = (
         Field(min_length=1)
     )
+    quick: tuple[str, ...] = ()  # the variants of a quick rehearsal, beside the baseline
     twice: tuple[str, ...] = ()  # variants that train again by themselves: the same, but rounding
     tuning: Tuning
     seeds: Annotated[StrictInt, Field(ge=2)]  # final runs have seeds 0 to seeds - 1
@@ -171,9 +173,11 @@ class Study(_Frozen):
             raise ValueError(
                 f"variants.{name}: '{size}' does not belong here: it is the same for all variants"
             )
-        for name in self.twice:
-            if name not in self.variants:
-                raise ValueError(f"twice: no variant '{name}'.{nearest(name, list(self.variants))}")
+        for entry, names in (("twice", self.twice), ("quick", self.quick)):
+            for name in names:
+                if name not in self.variants:
+                    near = nearest(name, list(self.variants))
+                    raise ValueError(f"{entry}: no variant '{name}'.{near}")
         if named := [name for name in self.variants if name.endswith(AGAIN)]:
             raise ValueError(
                 f"variants.{named[0]}: '{AGAIN}' ends the names of recipes trained twice, see "
@@ -257,6 +261,22 @@ class Study(_Frozen):
         )
         tuning = self.tuning.model_copy(update={"epochs": min(epochs, self.tuning.epochs)})
         return resized.model_copy(update={"tuning": tuning})
+
+    def quickly(self) -> tuple["Study", list[str]]:
+        """A rehearsal of seconds: this study at the size of `QUICK`, and the variants to train.
+
+        Those are the baseline and the two that the file names as `quick`, or else its first two
+        others. Grids do not grow and nothing is trained twice. A design or a ladder says nothing
+        without all its variants: it keeps its size, so that they are read from the records, and
+        takes fewer seeds.
+        """
+        if self.design or self.ladder:
+            return self.resized(seeds=QUICK["seeds"]), list(self.variants)
+        study = self.resized(**QUICK)
+        tuning = study.tuning.model_copy(update={"interior": False})
+        study = study.model_copy(update={"tuning": tuning, "twice": ()})
+        others = self.quick or [name for name in self.variants if name != self.baseline]
+        return study, study.chosen([self.baseline, *others[:2]])
 
     def grid(
         self, variant: str, results_dir: Path | str | None = None, most_added: int = MOST_ADDED
@@ -480,14 +500,27 @@ class Study(_Frozen):
         ]
         return list(dict.fromkeys(planned))
 
-    def final_runs(self, learning_rates: Mapping[str, float]) -> list["Planned"]:
-        """The final runs of these variants, each at its learning rate; then those trained twice."""
+    def final_runs(
+        self, learning_rates: Mapping[str, float], seeds: Sequence[int] | None = None
+    ) -> list["Planned"]:
+        """The final runs of these variants, each at its learning rate; then those trained twice.
+
+        With the study's seeds; or with others, and nothing trained twice.
+
+        Raises:
+            InputError: one of the others has chosen the learning rates.
+        """
+        if taken := sorted({*(seeds or ())} & {*self.tuning.seeds}):
+            raise InputError(
+                f"{self.name}: seed {taken[0]} has chosen the learning rates, and says nothing new "
+                "of them. Take other seeds."
+            )
         recipes = {name: self.recipe(name, rate) for name, rate in learning_rates.items()}
-        again = self.trained_twice(learning_rates)
+        again = self.trained_twice(learning_rates) if seeds is None else {}
         return [
             Planned(self.name, "final", variant, recipe, seed)
             for variant, recipe in recipes.items()
-            for seed in range(self.seeds_of(variant))
+            for seed in (range(self.seeds_of(variant)) if seeds is None else seeds)
         ] + [
             Planned(self.name, "again", variant, recipes[name], seed)
             for name, variant in again.items()

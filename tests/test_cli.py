@@ -302,6 +302,13 @@ def test_evaluate_refuses_what_train_did_not_write(
         ("lenet study momentum.yaml --variants heavi", "Did you mean 'heavy'?"),
         ("lenet study momentum.yaml --executor threads", "executor: found 'threads'"),
         ("lenet study momentum.yaml --seeds 1", "'--seeds': 1 is not in the range x>=2"),
+        (
+            "lenet study momentum.yaml --seeds 9..7",
+            "found 9..7; the first seed comes first",
+        ),
+        ("lenet study momentum.yaml --seeds 7..", "found '7..'; expected a first and a last seed"),
+        ("lenet study momentum.yaml --seeds 0..2147483648", "the largest seed is 2147483647"),
+        ("lenet study momentum.yaml --seeds 7..9", "no learning rate is tuned at this size for"),
         ("lenet study missing.yaml", "missing.yaml: cannot be read"),
         ("lenet records", "results: no such folder"),
         ("lenet reproduce", "results: no such folder"),

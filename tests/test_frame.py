@@ -177,6 +177,7 @@ FLOORS = [
         "lenet_study.model_card",
         "lenet_study.command",
         "lenet_study.search",
+        "lenet_study.classroom",
         "lenet_study.exercises",
         "lenet_study.notebooks",
         "lenet_study.summary",
