@@ -71,8 +71,12 @@ DEEPEST = 20  # lists and mappings inside each other that a file may have
 class InputError(ValueError):
     """What a person gave cannot be used. The message says what was found, where, and what to do.
 
-    The command line prints the message alone and ends with exit code 2.
+    The command line prints the message alone and ends with exit code 2; so does a notebook, which
+    asks for the lines of a traceback.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
 
 
 def expanded(path: Path | str) -> Path:

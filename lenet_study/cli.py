@@ -14,7 +14,19 @@ import click
 
 from lenet_keras.recipe import InputError, Recipe, nearest, read_recipe, read_yaml
 from lenet_study import run_folder
-from lenet_study.command import EXISTING, LARGEST_SEED, PATH, Command, Failed, SeedsType
+from lenet_study.command import (
+    EXISTING,
+    LARGEST_SEED,
+    PATH,
+    Command,
+    Failed,
+    SeedsType,
+    argument,
+    folder,
+    number,
+    option,
+    several,
+)
 from lenet_study.files import write_csv
 from lenet_study.run_folder import CURVES, MODEL, RECORD, in_digits, in_percent
 
@@ -42,19 +54,6 @@ def main() -> None:
     """What each modern technique adds to LeNet-5 on CIFAR-10, with evidence."""
 
 
-Maker = Callable[..., click.Parameter]  # told the name of a function's parameter and its default
-
-
-def _option(flags: str, help: str | None = None, **settings: Any) -> Maker:
-    return lambda name, **default: click.Option(
-        [*flags.split(), name], help=help, show_default=True, **settings, **default
-    )
-
-
-def _argument(**settings: Any) -> Maker:
-    return lambda name, **default: click.Argument([name], **settings, **default)
-
-
 def _command(name: str, stopped: str = AGAIN) -> Callable[[Callable[..., None]], click.Command]:
     """Make a command of a function, each of whose parameters is annotated with its maker."""
 
@@ -74,41 +73,29 @@ def _command(name: str, stopped: str = AGAIN) -> Callable[[Callable[..., None]],
     return decorate
 
 
-def _several(flag: str, help: str, **settings: Any) -> Maker:
-    return _option(flag, f"{help}; repeat it for several.", multiple=True, **settings)
-
-
-def _folder(flags: str, help: str, kind: Any = PATH) -> Maker:
-    return _option(flags, help, type=kind, metavar="DIR")
-
-
-def _number(flag: str, low: int, help: str | None = None, high: int | None = None) -> Maker:
-    return _option(flag, help, type=click.IntRange(low, high))
-
-
 AUTO = "auto: CIFAR-10 where it can be had, else the digits."
 LENET_DATA = "Where CIFAR-10 or your own images lie; else LENET_DATA says it."
 WHO = "Who trains: local, processes:N or dask://host:port."
 OUT = "Folder of the run; by default runs/<config>-<key of the recipe>-seed-<seed>."
 
 # What several commands are told.
-AsJson = Annotated[bool, _option("--json", "Print JSON, for machines.", is_flag=True)]
-DataDir = Annotated[Path | None, _folder("--data-dir", LENET_DATA, EXISTING)]
+AsJson = Annotated[bool, option("--json", "Print JSON, for machines.", is_flag=True)]
+DataDir = Annotated[Path | None, folder("--data-dir", LENET_DATA, EXISTING)]
 Dataset = Annotated[
-    str | None, _option("--dataset", f"Instead of the file's; {AUTO}", metavar="NAME")
+    str | None, option("--dataset", f"Instead of the file's; {AUTO}", metavar="NAME")
 ]
-Epochs = Annotated[int | None, _number("--epochs", 1, "Instead of the file's.")]
-Executor = Annotated[str, _option("--executor", WHO, metavar="WHO")]
-File = Annotated[Path, _argument(type=PATH)]
+Epochs = Annotated[int | None, number("--epochs", 1, "Instead of the file's.")]
+Executor = Annotated[str, option("--executor", WHO, metavar="WHO")]
+File = Annotated[Path, argument(type=PATH)]
 OfStudy = Annotated[
-    str | None, _option("--study", "Only this technique file's runs.", metavar="NAME")
+    str | None, option("--study", "Only this technique file's runs.", metavar="NAME")
 ]
-Quiet = Annotated[bool, _option("--quiet", "No progress bars.", is_flag=True)]
-Results = Annotated[Path, _folder("--results", "Folder of the records.")]
-Seeds = Annotated[int | None, _number("--seeds", 2, "Instead of the file's; 0 to N - 1.")]
+Quiet = Annotated[bool, option("--quiet", "No progress bars.", is_flag=True)]
+Results = Annotated[Path, folder("--results", "Folder of the records.")]
+Seeds = Annotated[int | None, number("--seeds", 2, "Instead of the file's; 0 to N - 1.")]
 OwnSeeds = Annotated[
     int | range | None,
-    _option(
+    option(
         "--seeds",
         "Instead of the file's 0 to N - 1; or these, as 7..9, at the rates that are tuned.",
         type=SeedsType(),
@@ -117,17 +104,17 @@ OwnSeeds = Annotated[
 ]
 
 # What `train` alone is told.
-Config = Annotated[Path | None, _argument(type=PATH, required=False)]
+Config = Annotated[Path | None, argument(type=PATH, required=False)]
 Assignments = Annotated[
-    tuple[str, ...], _several("--set", "Change a field of the recipe", metavar="FIELD=VALUE")
+    tuple[str, ...], several("--set", "Change a field of the recipe", metavar="FIELD=VALUE")
 ]
-Seed = Annotated[int, _number("--seed", 0, high=LARGEST_SEED)]
-OfRecipe = Annotated[int | None, _number("--epochs", 1, "The same as --set epochs=…")]
-Out = Annotated[Path | None, _folder("--out", OUT)]
+Seed = Annotated[int, number("--seed", 0, high=LARGEST_SEED)]
+OfRecipe = Annotated[int | None, number("--epochs", 1, "The same as --set epochs=…")]
+Out = Annotated[Path | None, folder("--out", OUT)]
 Overwrite = Annotated[
-    bool, _option("--overwrite", "Replace the run that --out holds, at the end.", is_flag=True)
+    bool, option("--overwrite", "Replace the run that --out holds, at the end.", is_flag=True)
 ]
-TensorBoard = Annotated[Path | None, _folder("--tensorboard", "Write TensorBoard's logs there.")]
+TensorBoard = Annotated[Path | None, folder("--tensorboard", "Write TensorBoard's logs there.")]
 
 
 @_command("train", stopped=f"Nothing was written. {AGAIN}")
@@ -192,7 +179,7 @@ def evaluate(
     as_json: AsJson = False,
     data_dir: DataDir = None,
     out: Annotated[
-        Path | None, _folder("--out", "Folder of the confusion matrix; by default RUN_DIR.")
+        Path | None, folder("--out", "Folder of the confusion matrix; by default RUN_DIR.")
     ] = None,
 ) -> None:
     """Score the model in RUN_DIR on the test set again and compare with its record.
@@ -246,11 +233,11 @@ def evaluate(
 
 @_command("predict", stopped=AGAIN)
 def predict(
-    photographs: Annotated[tuple[Path, ...], _argument(type=PATH, nargs=-1, required=True)],
+    photographs: Annotated[tuple[Path, ...], argument(type=PATH, nargs=-1, required=True)],
     as_json: AsJson = False,
     model: Annotated[
         Path | None,
-        _option("--model", "A run's folder or .keras file; by default weights.", type=PATH),
+        option("--model", "A run's folder or .keras file; by default weights.", type=PATH),
     ] = None,
 ) -> None:
     """Say what PHOTOGRAPHS show: the most probable classes of each, with probabilities.
@@ -305,7 +292,7 @@ def study(
     dataset: Dataset = None,
     data_dir: DataDir = None,
     variants: Annotated[
-        str | None, _option("--variants", "Only these; the file's names.", metavar="A,B,…")
+        str | None, option("--variants", "Only these; the file's names.", metavar="A,B,…")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -370,14 +357,14 @@ def search(
 def list_records(
     study_name: OfStudy = None,
     variant: Annotated[
-        str | None, _option("--variant", "Only this variant's runs.", metavar="NAME")
+        str | None, option("--variant", "Only this variant's runs.", metavar="NAME")
     ] = None,
     purpose: Annotated[
         Any,
-        _option("--purpose", "Only these runs.", type=click.Choice(["final", "again", "tuning"])),
+        option("--purpose", "Only these runs.", type=click.Choice(["final", "again", "tuning"])),
     ] = None,
     csv_file: Annotated[
-        Path | None, _option("--csv", "Write all columns there.", type=PATH, metavar="FILE")
+        Path | None, option("--csv", "Write all columns there.", type=PATH, metavar="FILE")
     ] = None,
     results: Results = RESULTS,
 ) -> None:
@@ -415,8 +402,8 @@ def list_records(
 
 @_command("reproduce", stopped=f"Records are only read; {AGAIN[0].lower()}{AGAIN[1:]}")
 def reproduce(
-    sample: Annotated[int, _number("--sample", 1)] = 3,
-    seed: Annotated[int, _number("--seed", 0, "Of the drawing of the sample.")] = 0,
+    sample: Annotated[int, number("--sample", 1)] = 3,
+    seed: Annotated[int, number("--seed", 0, "Of the drawing of the sample.")] = 0,
     study_name: OfStudy = None,
     results: Results = RESULTS,
     data_dir: DataDir = None,
@@ -438,11 +425,11 @@ def reproduce(
 def run_notebooks(
     only: Annotated[
         tuple[str, ...],
-        _several("--only", "Only this notebook, as optimization or summary", metavar="TECHNIQUE"),
+        several("--only", "Only this notebook, as optimization or summary", metavar="TECHNIQUE"),
     ] = (),
     pairs: Annotated[
         tuple[tuple[str, str], ...],
-        _option(
+        option(
             "-p",
             "Change a parameter, as -p seeds 3; paths start in the notebooks' folder.",
             type=(str, str),
@@ -451,15 +438,15 @@ def run_notebooks(
         ),
     ] = (),
     out: Annotated[
-        Path, _folder("-o --out", "Folder of the executed copies and their HTML pages.")
+        Path, folder("-o --out", "Folder of the executed copies and their HTML pages.")
     ] = Path("runs/notebooks"),
     in_place: Annotated[
         bool,
-        _option("--in-place", "Store the outputs in the notebooks themselves.", is_flag=True),
+        option("--in-place", "Store the outputs in the notebooks themselves.", is_flag=True),
     ] = False,
     data_dir: DataDir = None,
     quick: Annotated[
-        bool, _option("--quick", "Rehearse each in a minute; as -p quick true.", is_flag=True)
+        bool, option("--quick", "Rehearse each in a minute; as -p quick true.", is_flag=True)
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -505,7 +492,7 @@ def report(results: Results = RESULTS) -> None:
 
 @_command("exercises")
 def write_exercises(
-    out: Annotated[Path, _folder("-o --out", "New folder, beside configs.")] = Path("exercises"),
+    out: Annotated[Path, folder("-o --out", "New folder, beside configs.")] = Path("exercises"),
 ) -> None:
     """Write the notebooks for a class: the same, but the answers to exercises are empty."""
     from lenet_study import exercises, notebooks
@@ -529,10 +516,10 @@ def links() -> None:
 def everything(
     seeds: Seeds = None,
     epochs: Epochs = None,
-    dataset: Annotated[str, _option("--dataset", AUTO, metavar="NAME")] = "auto",
+    dataset: Annotated[str, option("--dataset", AUTO, metavar="NAME")] = "auto",
     only: Annotated[
         tuple[str, ...],
-        _several("--only", "Only this technique", metavar="TECHNIQUE"),
+        several("--only", "Only this technique", metavar="TECHNIQUE"),
     ] = (),
     executor: Executor = "local",
     data_dir: DataDir = None,

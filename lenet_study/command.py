@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,33 @@ class SeedsType(click.ParamType):
         if last > LARGEST_SEED:
             self.fail(f"found {value}; the largest seed is {LARGEST_SEED}.", param, ctx)
         return range(first, last + 1)
+
+
+Maker = Callable[..., click.Parameter]  # told the name of a function's parameter and its default
+
+
+def option(flags: str, help: str | None = None, **settings: Any) -> Maker:
+    """An option of these flags, as "-o --out"; `settings` are click's."""
+    return lambda name, **default: click.Option(
+        [*flags.split(), name], help=help, show_default=True, **settings, **default
+    )
+
+
+def argument(**settings: Any) -> Maker:
+    """An argument; `settings` are click's."""
+    return lambda name, **default: click.Argument([name], **settings, **default)
+
+
+def several(flag: str, help: str, **settings: Any) -> Maker:
+    """An option that may be repeated."""
+    return option(flag, f"{help}; repeat it for several.", multiple=True, **settings)
+
+
+def folder(flags: str, help: str, kind: Any = PATH) -> Maker:
+    """An option that takes a folder."""
+    return option(flags, help, type=kind, metavar="DIR")
+
+
+def number(flag: str, low: int, help: str | None = None, high: int | None = None) -> Maker:
+    """An option that takes a whole number from `low` to `high`."""
+    return option(flag, help, type=click.IntRange(low, high))

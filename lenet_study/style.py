@@ -151,6 +151,8 @@ def label_source(
     *,
     longest: int | None = None,
     most_seeds: int | None = None,
+    title: str | None = None,
+    study_dataset: str = "cifar10",
     study_epochs: int = 20,
     study_seeds: int = 5,
 ) -> None:
@@ -158,15 +160,17 @@ def label_source(
 
     Args:
         drawing: the figure, or any of its axes.
-        dataset: name of the dataset; any but "cifar10" makes a rehearsal.
+        dataset: name of the dataset.
         epochs: that each run trained for; None where nothing was trained.
         seeds: runs of each variant; None as before.
         longest: epochs of the longest run, where some train for longer than `epochs`.
         most_seeds: runs of the variant with the most, where some have more than `seeds`.
+        title: of a study that is not one of the project's.
+        study_dataset: any other makes a rehearsal.
         study_epochs: another number makes a rehearsal.
         study_seeds: fewer make a rehearsal; more are more evidence.
     """
-    parts = [DATASETS.get(dataset, dataset)]
+    parts = [f"{title}: " * bool(title) + DATASETS.get(dataset, dataset)]
     if epochs is not None:
         last = max(epochs, longest or 0)
         parts.append((f"{epochs} to " if last > epochs else "") + count(last, "epoch"))
@@ -175,7 +179,7 @@ def label_source(
         parts.append((f"{seeds} to " if most > seeds else "") + count(most, "seed"))
     text = ", ".join(parts)
     other = epochs not in (None, study_epochs) or (seeds is not None and seeds < study_seeds)
-    if dataset != "cifar10" or other:
+    if dataset != study_dataset or other:
         text += ": a rehearsal, not the study"
     # A figure's x label is the one line of text that constrained layout keeps room for.
     whole_figure(drawing).supxlabel(text, x=0.995, ha="right", fontsize=8, color=GREY)

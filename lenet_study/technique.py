@@ -12,14 +12,14 @@ from typing import Literal
 
 import pandas as pd
 
-from lenet_keras.recipe import Recipe
+from lenet_keras.recipe import InputError, Recipe, expanded
 from lenet_study import controls, records, report, style
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
 # As seen from the notebooks' folder:
 CONFIGS = Path("../configs")
-RESULTS = "../results"
+RESULTS, FIGURES = "../results", "../figures"
 REHEARSAL = "../runs/rehearsal/results"
 OF_AN_AUGMENTATION = {"shift_pixels": "shift", "cutout_size": "cutout", "mixup_alpha": "mixup"}
 OF_ALL_RUNS = {"dataset", "epochs", "learning_rate"}  # fields that tell no two networks apart
@@ -38,6 +38,8 @@ class Technique:
     results_dir: str
     figures_dir: str
     executor: str
+    variants: tuple[str, ...]  # that are trained: all, but in a quick rehearsal
+    own: bool = False  # whether the file is a reader's own
 
     @property
     def recorded(self) -> bool:
@@ -51,16 +53,23 @@ class Technique:
 
     def runs(self, variants: Sequence[str] | None = None) -> pd.DataFrame:
         """The run table of some variants, or of all; what is not recorded is trained now."""
-        return run_study(self.study, self.results_dir, executor=self.executor, variants=variants)
+        names = self.variants if variants is None else variants
+        return run_study(self.study, self.results_dir, executor=self.executor, variants=names)
 
     def history(self, variants: Sequence[str] | None = None) -> pd.DataFrame:
         """The epoch table of the recorded runs of some variants, or of all."""
-        return self.study.epoch_table(self.results_dir, variants=variants)
+        names = self.variants if variants is None else variants
+        return self.study.epoch_table(self.results_dir, variants=names)
+
+    def trained(self, *variants: str) -> bool:
+        """Whether this study has all of these variants, and they are trained here: a quick
+        rehearsal and a reader's own file may have others."""
+        return set(variants) <= {*self.variants}
 
     def card(self) -> str:
         """What this notebook changes, holds and costs, as Markdown; nothing is trained for it."""
         study = self.study
-        recipes = [study.recipe(variant, 1.0) for variant in study.variants]
+        recipes = [study.recipe(variant, 1.0) for variant in self.variants]
         held = {k: v for k, v in difference(recipes[0]).items() if k in _common(recipes)}
         rows = {
             "Compared with": f"`{study.baseline}`, which is {_as_difference(study)}",
@@ -77,7 +86,7 @@ class Technique:
         return "\n".join([*self._banner(), "| | |", "| --- | --- |", *lines])
 
     def _tuned(self) -> str:
-        tuning, grids = self.study.tuning, [self.study.grid(name) for name in self.study.variants]
+        tuning, grids = self.study.tuning, [self.study.grid(name) for name in self.variants]
         rates = [rate for grid in grids for rate in grid]
         own = ", in grids of their own" if len(set(grids)) > 1 else ""
         further = "; where the best ends its grid, the grid goes on" if tuning.interior else ""
@@ -89,15 +98,22 @@ class Technique:
         )
 
     def _banner(self) -> list[str]:
-        """A block of Markdown, ended by an empty line, where this is not the study of the file."""
-        if self.recorded:
-            return []
-        return [
+        """Blocks of Markdown, each ended by an empty line, where this is not the study of one of
+        the project's files."""
+        study = self.study
+        own = f"> **{study.title}**: a study of your own. {study.question}\n"
+        few = f" {self._too_few()}" if study.seeds < report.ENOUGH_SEEDS else ""
+        some = (
+            f" Of {len(study.variants)} variants it has {len(self.variants)}."
+            if len(self.variants) < len(study.variants)
+            else ""
+        )
+        rehearsal = (
             "> **A rehearsal, not the study.** Its numbers are its own, and none of its figures is "
-            "kept."
-            + (f" {self._too_few()}" if self.study.seeds < report.ENOUGH_SEEDS else "")
-            + " Where the text gives a reason for a number, it speaks of the study's.\n"
-        ]
+            f"kept.{some}{few} Where the text gives a reason for a number, it speaks of the "
+            "study's.\n"
+        )
+        return [own] * self.own + [rehearsal] * (not self.recorded)
 
     def _too_few(self) -> str:
         return (
@@ -137,7 +153,7 @@ class Technique:
         seconds = self._seconds()
         if seconds.empty:
             return "an unknown time (nothing of this size is recorded)"
-        study, count = self.study, len(self.study.variants) if variants is None else variants
+        study, count = self.study, len(self.variants) if variants is None else variants
         longest = study.epochs if epochs is None else epochs
         tuning = len(study.tuning.learning_rates) * len(study.tuning.seeds) if tuned else 0
         final = count + (len(study.twice) if variants is None else 0)
@@ -156,7 +172,7 @@ class Technique:
 
     def _price(self) -> str:
         seconds = self._seconds()
-        runs = self.study.planned_runs(results_dir=self.results_dir)
+        runs = self.study.planned_runs(self.variants, self.results_dir)
         if seconds.empty:
             return f"{runs} runs take {self.cost()}"
         fastest, slowest = f"{seconds.min():.1f}", f"{seconds.max():.1f}"
@@ -202,12 +218,14 @@ class Technique:
             longest: epochs of the longest run, where some train for longer than the study's.
         """
         source, wanted = self.study, self.file
+        title = source.title if self.own else None
+        label = functools.partial(
+            style.label_source, drawing, source.dataset, title=title, study_dataset=wanted.dataset
+        )
         if of == "no run":
-            style.label_source(drawing, source.dataset)
+            label()
         elif of == "tuning":
-            style.label_source(
-                drawing,
-                source.dataset,
+            label(
                 source.tuning.epochs,
                 len(source.tuning.seeds),
                 study_epochs=wanted.tuning.epochs,
@@ -218,9 +236,7 @@ class Technique:
                 [1] if of == "first seed" else [study.seeds_of(name) for name in study.variants]
                 for study in (source, wanted)
             )
-            style.label_source(
-                drawing,
-                source.dataset,
+            label(
                 source.epochs,
                 min(seeds),
                 longest=longest,
@@ -236,30 +252,64 @@ def open_technique(
     seeds: int | None = None,
     epochs: int | None = None,
     results_dir: str = RESULTS,
-    figures_dir: str = "../figures",
+    figures_dir: str = FIGURES,
     executor: str = "local",
+    quick: bool = False,
 ) -> Technique:
-    """Open `configs/<name>.yaml` in a notebook, and draw in this project's style from here on.
+    """Open a technique file in a notebook, and draw in this project's style from here on.
 
     Args:
-        name: of the technique file, without suffix.
+        name: of `configs/<name>.yaml`; or the path of a file of one's own, as "runs/mine.yaml",
+            from the notebook's folder or the repository's. Runs and figures of one's own go to
+            `runs/mine/`.
         dataset, seeds, epochs: another size than the file's is a rehearsal; None: the file's.
         results_dir: folder of the records. A rehearsal that would add to those of the studies has
             `REHEARSAL` for its own.
         figures_dir: where figures are saved.
         executor: see `open_executor`.
+        quick: a rehearsal of seconds, whatever size is given: see `Study.quickly`.
 
     Raises:
         InputError: no such file, or it says what is not allowed.
     """
     style.use_style()
-    file = Study.from_yaml(CONFIGS / f"{name}.yaml")
-    study = file.resized(seeds, epochs, dataset)
+    own = name.endswith((".yaml", ".yml"))
+    file = Study.from_yaml(_of_a_reader(name) if own else CONFIGS / f"{name}.yaml")
+    if quick:
+        study, variants = file.quickly()
+    else:
+        study = file.resized(seeds, epochs, dataset)
+        variants = list(study.variants)
+    if own and results_dir == RESULTS:
+        results_dir = f"../runs/{file.name}/results"
+    if own and figures_dir == FIGURES:
+        figures_dir = f"../runs/{file.name}/figures"
     if study != file and results_dir == RESULTS:
-        planned = study.planned_runs(list(study.variants), RESULTS)
-        if len(study.recorded(RESULTS, None)) < planned:
+        planned = study.planned_runs(variants, RESULTS)
+        if len(study.recorded(RESULTS, variants)) < planned:
             results_dir = REHEARSAL
-    return Technique(file, study, results_dir, figures_dir, executor)
+    return Technique(file, study, results_dir, figures_dir, executor, tuple(variants), own)
+
+
+def _of_a_reader(name: str) -> Path:
+    """A file of the reader's own, seen from the notebooks' folder or from the one above.
+
+    Raises:
+        InputError: it is in neither, or is one of `configs`, whose records are the study's.
+    """
+    places = [expanded(name), Path("..") / name]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise InputError(
+            f"{name}: there is no such file here or in the folder above. Copy a file of `configs` "
+            "to `runs/mine.yaml`, change it, and open that."
+        )
+    if CONFIGS.exists() and found.resolve().parent.samefile(CONFIGS):
+        raise InputError(
+            f"{name}: is one of the project's own. Open it by its name, {found.stem!r}, or a copy "
+            "of it, as `runs/mine.yaml`."
+        )
+    return found
 
 
 def difference(recipe: Recipe) -> dict[str, object]:

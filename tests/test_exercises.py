@@ -5,6 +5,7 @@ import builtins
 import dis
 import re
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import nbformat
@@ -13,7 +14,9 @@ import pytest
 from lenet_keras.recipe import InputError
 from lenet_study import exercises
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("0[1-7]_*.ipynb"))
+FOLDER = Path(__file__).parent.parent / "notebooks"
+TECHNIQUES = sorted(FOLDER.glob("0[1-7]_*.ipynb"))
+NOTEBOOKS = [FOLDER / "00_baseline.ipynb", *TECHNIQUES, FOLDER / "99_summary.ipynb"]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -21,6 +24,7 @@ def cells(request: pytest.FixtureRequest) -> list[nbformat.NotebookNode]:
     return nbformat.read(request.param, as_version=4).cells
 
 
+@pytest.mark.parametrize("cells", TECHNIQUES, ids=lambda path: path.stem, indirect=True)
 def test_a_notebook_begins_with_its_card(cells: list[nbformat.NotebookNode]) -> None:
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     assert code[3] == "Markdown(technique.card())"  # after parameters, set-up and imports
@@ -44,28 +48,42 @@ def test_an_exercise_shows_its_solution_and_checks_it(cells: list[nbformat.Noteb
         assert "assert" in check.source
 
 
+@pytest.mark.parametrize("cells", TECHNIQUES, ids=lambda path: path.stem, indirect=True)
 def test_three_exercises_each_with_what_it_costs(cells: list[nbformat.NotebookNode]) -> None:
     text = "\n".join(cell.source for cell in cells)
     assert len(re.findall(r"### Exercise \d: ", text)) >= 3
     assert "{technique.cost(" in text.partition("### Exercise 3: ")[2]
 
 
+def stored(code: CodeType) -> set[str]:
+    """The names that a cell defines."""
+    return {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_NAME"}
+
+
+def loaded(code: CodeType) -> set[str]:
+    """The names that a cell and the functions in it look up beyond their own."""
+    steps = list(dis.get_instructions(code))
+    inner = [step.argval for step in steps if isinstance(step.argval, CodeType)]
+    names = {step.argval for step in steps if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
+    return names.union(*map(loaded, inner))
+
+
 def run(source: str, cells: list[nbformat.NotebookNode], known: dict[str, Any]) -> None:
     """Run a cell, and before it the last ones that define what it uses."""
-    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    code = compile(source, "cell", "exec")
+    used = loaded(code) - stored(code) - set(dir(builtins))
     for place, cell in reversed(list(enumerate(cells))):
-        if cell.cell_type == "code" and not cell.source.startswith("import importlib"):
-            steps = dis.get_instructions(compile(cell.source, "cell", "exec"))
-            defined = {step.argval for step in steps if step.opname == "STORE_NAME"}
-            if (used & defined) - known.keys() - set(dir(builtins)):
-                run(cell.source, cells[:place], known)
-    exec(source, known)
+        if cell.cell_type != "code" or cell.source.startswith("import importlib"):
+            continue
+        if (used & stored(compile(cell.source, "cell", "exec"))) - known.keys():
+            run(cell.source, cells[:place], known)
+    exec(code, known)
 
 
 def test_a_check_takes_the_solution_and_nothing_less(
     cells: list[nbformat.NotebookNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(NOTEBOOKS[0].parent)
+    monkeypatch.chdir(FOLDER)
     known: dict[str, Any] = {}
     for place, cell in enumerate(cells):
         if exercises.TAG not in cell.metadata.get("tags", []):
@@ -82,7 +100,7 @@ def test_a_check_takes_the_solution_and_nothing_less(
 def test_copies_for_a_class_are_empty_and_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     folder = tmp_path / "class"
-    (copy,) = exercises.write([NOTEBOOKS[0], NOTEBOOKS[0].parent / "99_summary.ipynb"], folder)
+    (copy,) = exercises.write([TECHNIQUES[0], FOLDER / "80_search.ipynb"], folder)
     text = copy.read_text(encoding="utf-8")
     assert "SOLUTION" not in text
     assert text.count("your turn") >= 2

@@ -32,6 +32,7 @@ PARAMETERS = {
     "results_dir": "../results",
     "figures_dir": "../figures",
     "executor": "local",
+    "quick": False,
 }
 LENET = ("-m", "lenet_study")
 REHEARSAL = ("-p", "dataset", "digits", "-p", "epochs", "1", "-p", "seeds", "2")
@@ -497,8 +498,62 @@ epochs: 2
 """
 
 
-# In place of the summary notebook: what it is told and what it finds in the records.
 ALL = "\n".join(f"{name} = {value!r}" for name, value in PARAMETERS.items())
+OWN_CELLS = (
+    """
+%matplotlib inline
+from IPython.display import Markdown
+from lenet_study import plots, report
+from lenet_study.technique import open_technique
+technique = open_technique("runs/mine.yaml", quick=quick)
+Markdown(technique.card())
+""",
+    """
+runs, history = technique.runs(), technique.history()
+report.results(runs, history, technique.study.baseline)
+""",
+    "dataset, epochs = 'cifar10', 9  # changed, and only the cell below runs again",
+    "technique.show(plots.learning_curves(history), 'mine-curves')",
+    "open_technique('runs/yours.yaml')",
+)
+
+
+def test_a_reader_opens_a_file_of_their_own_and_git_sees_nothing(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "configs").mkdir()
+    own = SMALL.replace("title: Momentum", "title: Heavy or not\ndataset: digits")
+    (tmp_path / "runs/mine.yaml").write_text(own)
+    study = Study.from_yaml(tmp_path / "runs/mine.yaml")
+    run_study(
+        study,
+        tmp_path / "runs/mine/results",
+        data_dir=tmp_path,
+        progress=False,
+        trainer=train_quickly,
+    )
+    write_notebook(tmp_path / "notebooks/02_any.ipynb", *OWN_CELLS, parameters=ALL)
+    (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "ipy/\nkeras/\n")
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Start"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+
+    answer = call(tmp_path, *LENET, "notebooks", "-o", "runs/notebooks", "--quiet")
+    assert "InputError: runs/yours.yaml: there is no such file here or in the" in answer.stdout
+    done = nbformat.read(tmp_path / "runs/notebooks/02_any.ipynb", as_version=4)
+    shown = [cell.outputs for cell in done.cells if cell.cell_type == "code"]
+    card, table, _, figure, wrong = shown[-5:]
+    assert "**Heavy or not**: a study of your own." in card[0].data["text/markdown"]
+    assert "rehearsal" not in card[0].data["text/markdown"]
+    assert "heavy" in table[-1].data["text/html"]
+    caption = figure[0].metadata["image/png"]["alt"].partition("Source: ")[2]
+    assert caption == "Heavy or not: digits, 2 epochs, 3 seeds."
+    assert len(wrong[0].traceback) == 1
+    assert (tmp_path / "runs/mine/figures/mine-curves.svg").exists()
+    changed = subprocess.run([*git, "status", "--porcelain"], cwd=tmp_path, capture_output=True)
+    assert (changed.returncode, changed.stdout) == (0, b"")
+
+
+# In place of the summary notebook: what it is told and what it finds in the records.
 SCOPE = """
 from lenet_study import summary
 print(dataset, epochs, seeds, results_dir, figures_dir, executor)

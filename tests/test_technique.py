@@ -7,7 +7,7 @@ import yaml
 from examples import train_quickly
 from matplotlib import pyplot as plt
 
-from lenet_keras.recipe import Recipe
+from lenet_keras.recipe import InputError, Recipe
 from lenet_study import runner, stats
 from lenet_study.study import Study
 from lenet_study.technique import Technique, bases, difference, open_technique
@@ -134,3 +134,33 @@ def test_the_bases_are_differences_from_the_baseline() -> None:
     assert difference(first.recipe(first.baseline, 0.3)) == difference(Recipe()) == {}
     assert "| the network of [00](00_baseline.ipynb) itself |" in bases([first])
     assert "with `activation: relu`, `pooling: max`," in bases([second])
+
+
+def test_quick_trains_three_variants_on_the_digits_and_says_so(
+    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
+    )
+    more = {f"nesterov-{m}": {"momentum": m, "nesterov": True} for m in (0.5, 0.7, 0.9)}
+    content = CONTENT | {"variants": {**CONTENT["variants"], **more}, "twice": ["plain"]}
+    content |= {"quick": ["nesterov-0.9", "nesterov-0.5"]}
+    file = tmp_path / "configs" / "momentum.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    technique = opened(quick=True)
+    runs = technique.runs()
+    assert set(runs["variant"]) == {"plain", "nesterov-0.5", "nesterov-0.9"}
+    assert len(runs) == 3 * (2 + 2)
+    assert set(runs["dataset"]) == {"digits"}
+    assert set(technique.history()["variant"]) == set(runs["variant"])
+    assert technique.trained("plain", "nesterov-0.9")
+    assert not technique.trained("plain", "momentum")
+    assert technique.colours == opened().colours  # one colour a variant, here too
+    assert "Of 5 variants it has 3." in technique.card()
+    assert text(technique, name="quick").endswith("a rehearsal, not the study")
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "figures").exists()
+
+    file.write_text(yaml.safe_dump({**content, "quick": ["nesterov"]}, sort_keys=False))
+    with pytest.raises(InputError, match="quick: no variant 'nesterov'"):
+        opened(quick=True)
