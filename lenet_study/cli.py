@@ -73,6 +73,7 @@ def _command(name: str, stopped: str = AGAIN) -> Callable[[Callable[..., None]],
     return decorate
 
 
+SEEDS = "Instead of the file's 0 to N - 1; or these, as 7..9, at the rates that are tuned."
 AUTO = "auto: CIFAR-10 where it can be had, else the digits."
 LENET_DATA = "Where CIFAR-10 or your own images lie; else LENET_DATA says it."
 WHO = "Who trains: local, processes:N or dask://host:port."
@@ -94,13 +95,7 @@ Quiet = Annotated[bool, option("--quiet", "No progress bars.", is_flag=True)]
 Results = Annotated[Path, folder("--results", "Folder of the records.")]
 Seeds = Annotated[int | None, number("--seeds", 2, "Instead of the file's; 0 to N - 1.")]
 OwnSeeds = Annotated[
-    int | range | None,
-    option(
-        "--seeds",
-        "Instead of the file's 0 to N - 1; or these, as 7..9, at the rates that are tuned.",
-        type=SeedsType(),
-        metavar="N|FIRST..LAST",
-    ),
+    int | range | None, option("--seeds", SEEDS, type=SeedsType(), metavar="N|FIRST..LAST")
 ]
 
 # What `train` alone is told.
@@ -298,8 +293,7 @@ def study(
 ) -> None:
     """Train what the records lack of the technique in FILE, and compare its variants.
 
-    With --seeds 7..9 only those final runs, at the learning rates that are tuned in --results or,
-    where none are, in results: so a class shares one study, each with seeds of their own.
+    With --seeds 7..9 only those final runs, at rates tuned in --results or else in results.
     """
     from lenet_study import report
     from lenet_study.runner import run_seeds, run_study
