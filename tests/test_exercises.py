@@ -111,5 +111,5 @@ def test_copies_for_a_class_are_empty_and_never_overwritten(tmp_path: Path) -> N
     with pytest.raises(InputError, match="beside configs"):
         list(exercises.write(NOTEBOOKS, folder / "far"))
     with pytest.raises(InputError, match="no cell of the 1 notebooks is tagged 'exercise'"):
-        list(exercises.write([NOTEBOOKS[0].parent / "99_summary.ipynb"], tmp_path / "none"))
+        list(exercises.write([NOTEBOOKS[0].parent / "80_search.ipynb"], tmp_path / "none"))
     assert not (tmp_path / "none").exists()
