@@ -20,7 +20,7 @@ html_copy_source = False
 html_extra_path = ["index.html"]  # leads from the top to site/index
 html_show_copyright = False
 root_doc = "site/index"
-include_patterns = ["*.md", "benchmarks/*.md", "site/*.md", "notebooks/*.ipynb"]
+include_patterns = ["*.md", "benchmarks/*.md", "weights/*.md", "site/*.md", "notebooks/*.ipynb"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nb_execution_mode = "off"  # pages show the outputs that are stored
 nb_code_prompt_show = nb_code_prompt_hide = "Code"
