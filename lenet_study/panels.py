@@ -262,6 +262,13 @@ def epoch_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
+def within_percent(panels: Iterable[Axes]) -> None:
+    """No part of an axis beyond 0 and 100 %: over two seeds an interval may reach further."""
+    for panel in panels:
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(low, 0), min(high, 100))
+
+
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """One name per row, from the top."""
     axes.set_yticks(range(len(names)), list(names))

@@ -79,6 +79,8 @@ def learning_curves(
                 look = pair if alone else {**pair, "color": colour}
                 ended |= _curve(panel, rows, rows[name].astype(float) * factor, look)
         shared.epoch_axis(panel, int(epochs["epoch"].max()))
+    if units[0] == "%":
+        shared.within_percent(panels)
     kind = "Accuracy" if names[0].endswith("accuracy") else "Loss"
     shared.label_outside(panels, "Epoch", labels[0] if len(names) == 1 else f"{kind} ({units[0]})")
     keys: dict[str, Any] = {}

@@ -483,6 +483,13 @@ def test_band_is_the_t_interval_over_the_seeds() -> None:
     assert axes.lines[0].get_ydata()[3] == pytest.approx(interval.mean)
 
 
+def test_no_axis_reaches_beyond_what_an_accuracy_can_be() -> None:
+    epochs = make_epochs(["one"], seeds=2)
+    epochs["val_accuracy"] = epochs["seed"].map({0: 0.05, 1: 0.95})
+    (panel,) = plots.learning_curves(epochs)
+    assert panel.get_ylim() == (0, 100)
+
+
 def test_one_seed_is_drawn_without_an_interval() -> None:
     epochs, runs = make_epochs(seeds=1), make_runs(seeds=1)
     curves = plots.learning_curves(epochs)
