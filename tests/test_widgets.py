@@ -39,6 +39,7 @@ def test_a_control_draws_the_figure_anew_and_the_picture_is_there_without_it(
 
     slider, picture = ipywidgets.IntSlider(value=1, max=5), ipywidgets.Image(format="png")
     monkeypatch.setattr(ipywidgets, "Image", lambda **settings: picture)
+    plt.close("all")  # of other tests
     with capture_output() as shown:
         widgets.play(draw, n=slider)
     (output,) = shown.outputs
