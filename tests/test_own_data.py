@@ -258,9 +258,7 @@ def spoil(folder: Path, how: str) -> None:
             "(Test, Training) hold folders themselves (ash, birch, cedar)",
         ),
         ("a part without classes", (), "call what holds them train, test and validation"),
-        pytest.param(
-            *("a link to nowhere", (), "annexed.png: No such file"), marks=posix_only
-        ),
+        pytest.param(*("a link to nowhere", (), "annexed.png: No such file"), marks=posix_only),
         ("", ("--set", "batch_size=41"), "batch_size: found 41; my-images has 40 training images"),
         ("", ("--set", "output=rbf"), "output: 'rbf' has fixed codes for 10 classes, and there"),
         ("", ("--dataset", "my-image"), "no such dataset, and no such folder: "),
