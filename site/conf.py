@@ -1,6 +1,8 @@
 """The site's settings for Sphinx, whose source folder is the repository: `uv run poe site`."""
 
+import functools
 import hashlib
+import itertools
 import re
 from base64 import b64decode
 from pathlib import Path
@@ -30,29 +32,33 @@ autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 
 
-def figures() -> dict[str, list[tuple[str, str]]]:
-    """The saved figures of each notebook, by its page: a file's name, and the figure in words."""
-    found: dict[str, list[tuple[str, str]]] = {}
+@functools.cache
+def pictures() -> list[tuple[str, str, str, str]]:
+    """Every picture that is stored in a notebook: the notebook's stem, the SHA-256 of its bytes, by
+    which MyST-NB names its file, the picture in words, and the name it is saved under, or ""."""
+    found = []
     for notebook in NOTEBOOKS:
         for cell in nbformat.read(notebook, as_version=4).cells:
-            names = [n for n in re.findall(r'([\w-]+)"', cell.source) if _drawn(n).is_file()]
+            saved = [name for name in re.findall(r'([\w-]+)"', cell.source) if _is_saved(name)]
             for output in cell.get("outputs", []):
-                words = output.get("metadata", {}).get("image/png", {}).get("alt")
-                if names and words:
-                    found.setdefault(notebook.stem, []).append((names.pop(0), words))
+                if picture := output.get("data", {}).get("image/png"):
+                    name = hashlib.sha256(b64decode(picture)).hexdigest()
+                    words = output["metadata"].get("image/png", {}).get("alt", "")
+                    found.append((notebook.stem, name, words, saved.pop(0) if saved else ""))
     return found
 
 
-def _drawn(name: str) -> Path:
-    return ROOT / "figures" / f"{name}.svg"
+def _is_saved(name: str) -> bool:
+    return (ROOT / "figures" / f"{name}.svg").is_file()
 
 
 def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
     """Add all figures to the gallery, and all modules to the reference."""
     if page == "site/gallery":
-        for notebook, drawn in figures().items():
+        saved = [picture for picture in pictures() if picture[3]]
+        for notebook, drawn in itertools.groupby(saved, key=lambda picture: picture[0]):
             source[0] += f"\n## [](../notebooks/{notebook}.ipynb)\n"
-            for name, words in drawn:
+            for _, _, words, name in drawn:
                 source[0] += f"\n![{words}](../figures/{name}.svg)\n"
     if page == "site/reference":
         for module in MODULES:
@@ -62,13 +68,7 @@ def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
 
 def describe(app: Sphinx, tree: nodes.document) -> None:
     """Give a notebook's figures the words that its outputs hold for those who cannot see them."""
-    words = {}
-    for notebook in NOTEBOOKS:
-        for cell in nbformat.read(notebook, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                if picture := output.get("data", {}).get("image/png"):
-                    name = hashlib.sha256(b64decode(picture)).hexdigest()
-                    words[name] = output["metadata"].get("image/png", {}).get("alt", "")
+    words = {name: told for _, name, told, _ in pictures()}
     for image in tree.findall(nodes.image):
         if found := words.get(Path(image["uri"]).stem):
             image["alt"] = found
