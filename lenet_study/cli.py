@@ -19,6 +19,7 @@ from lenet_study.command import (
     LARGEST_SEED,
     PATH,
     Command,
+    Commands,
     Failed,
     SeedsType,
     argument,
@@ -49,7 +50,7 @@ AGAIN = "The same command begins again."
 GOES_ON = "Finished runs are recorded; the same command goes on where this one ended."
 
 
-@click.group()
+@click.group(cls=Commands)
 def main() -> None:
     """What each modern technique adds to LeNet-5 on CIFAR-10, with evidence."""
 

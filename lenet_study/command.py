@@ -32,7 +32,24 @@ class Interrupted(click.ClickException):
     exit_code = 130
 
 
-class Command(click.Command):
+class _Helpful(click.Command):
+    """Prints its help, or says why it cannot."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        """Read what a person typed; `--help` prints, perhaps into a file on a full disk."""
+        try:
+            return super().make_context(*arguments, **settings)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Failed(f"{error.strerror}. {remedy(error)} first.") from None
+
+
+class Commands(_Helpful, click.Group):
+    """A command of commands."""
+
+
+class Command(_Helpful):
     """Answers with a message and an exit code where Python would print a traceback.
 
     Args:

@@ -230,6 +230,21 @@ def test_a_full_disk_leaves_no_half_of_a_run(small_disk: Path) -> None:
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("command", [["-m", "lenet_study"], ["-m", "lenet_study", "train"]])
+def test_help_that_finds_no_room_says_so(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            [sys.executable, *command, "--help"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    refused(answer, "No space left on device. Free space first.", 1)
+
+
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """Files of 100 kB at most; a model has three times as many."""
