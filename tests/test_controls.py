@@ -7,7 +7,7 @@ from scipy import stats as scipy_stats
 
 from lenet_study import controls, stats
 
-STUDIES = 1000
+STUDIES = 2000
 
 # Six targets rated by four judges: Shrout & Fleiss (1979), "Intraclass correlations: uses in
 # assessing rater reliability", Psychological Bulletin 86, table 2. Their table 3 gives the mean
