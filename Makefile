@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/.uv/bin:$(PATH)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-slow study lab site links lock
+.PHONY: help install test test-slow study lab demo site links lock
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -34,6 +34,9 @@ study: $(UV) ## train what is lacking, run all notebooks; SEEDS=2 EPOCHS=2 to re
 
 lab: $(UV) ## open the notebooks in JupyterLab
 	$(UV) run poe lab
+
+demo: $(UV) ## show in a browser what the network makes of a picture of yours
+	$(UV) run poe demo
 
 site: $(UV) ## make runs/site, the notebooks as web pages; nothing is trained
 	$(UV) run poe site

@@ -6,6 +6,7 @@ for the same reason the commands import the rooms below them only where they nee
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -44,7 +45,6 @@ BASELINE = Path("configs/baseline.yaml")
 TECHNIQUES, NOTEBOOKS = Path("configs"), Path("notebooks")
 RESULTS, FIGURES, README = Path("results"), Path("figures"), Path("README.md")
 CITATION, WEIGHTS = Path("CITATION.cff"), Path("weights")
-SHOWN = 10  # classes of a photograph, the most probable ones
 VERIFIED = 3  # records that are trained again where no run was lacking
 AGAIN = "The same command begins again."
 GOES_ON = "Finished runs are recorded; the same command goes on where this one ended."
@@ -89,6 +89,9 @@ Dataset = Annotated[
 Epochs = Annotated[int | None, number("--epochs", 1, "Instead of the file's.")]
 Executor = Annotated[str, option("--executor", WHO, metavar="WHO")]
 File = Annotated[Path, argument(type=PATH)]
+Model = Annotated[
+    Path | None, option("--model", "A run's folder or .keras file; by default weights.", type=PATH)
+]
 OfStudy = Annotated[
     str | None, option("--study", "Only this technique file's runs.", metavar="NAME")
 ]
@@ -231,10 +234,7 @@ def evaluate(
 def predict(
     photographs: Annotated[tuple[Path, ...], argument(type=PATH, nargs=-1, required=True)],
     as_json: AsJson = False,
-    model: Annotated[
-        Path | None,
-        option("--model", "A run's folder or .keras file; by default weights.", type=PATH),
-    ] = None,
+    model: Model = None,
 ) -> None:
     """Say what PHOTOGRAPHS show: the most probable classes of each, with probabilities.
 
@@ -243,9 +243,7 @@ def predict(
     """
     from lenet_keras.pictures import as_seen, open_picture
 
-    file = model or Path(__file__).parent.parent / WEIGHTS
-    file = file if file.is_file() else file / MODEL
-    names = run_folder.read(file.parent, file.name).class_names
+    file, run = run_folder.find(model)
     seen, faults = {}, {}
     for each in photographs:
         try:
@@ -256,15 +254,10 @@ def predict(
     if seen:
         import numpy as np
 
-        from lenet_keras import evaluation
-
-        network = run_folder.read_model(file, len(names))
-        shares = evaluation.probabilities(network, np.stack([*seen.values()]))
-        if not np.isfinite(shares).all():
-            raise InputError(f"{file}: its answers are not finite: its run diverged.")
-        for each, row in zip(seen, shares.tolist(), strict=True):
-            ranked = sorted(zip(names, row, strict=True), key=lambda pair: -pair[1])
-            answers[each] = dict(ranked)
+        network = run_folder.read_model(file, len(run.class_names))
+        images = np.stack([*seen.values()])
+        ranked = run_folder.ask(network, file, run.class_names, images)
+        answers = dict(zip(seen, ranked, strict=True))
     if as_json:
         told = [
             {"file": str(each)}
@@ -273,9 +266,26 @@ def predict(
         ]
         click.echo(json.dumps({"model": str(file), "photographs": told}, indent=2))
     else:
-        click.echo("\n\n".join(_table(*answer) for answer in answers.items()), nl=bool(answers))
+        tables = [run_folder.ranking(str(name), shares) for name, shares in answers.items()]
+        click.echo("\n\n".join(tables), nl=bool(tables))
     if faults:
         raise InputError("\n".join(faults.values()))
+
+
+@_command("demo", stopped=AGAIN)
+def demo(
+    model: Model = None,
+    port: Annotated[int, number("--port", 0, "0: any free one.", high=65535)] = 8000,
+    no_browser: Annotated[bool, option("--no-browser", "Only say where.", is_flag=True)] = False,
+) -> None:
+    """Serve a page for pictures: what a network takes them for, and what its layers see.
+
+    To this machine alone, until Ctrl-C.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whose gradients the page shows
+    from lenet_study.demo import serve
+
+    serve(model, port, browser=not no_browser)
 
 
 @_command("study", stopped=GOES_ON)
@@ -591,14 +601,6 @@ def _data(asked: str, data_dir: Path | None, quiet: bool) -> "data.Dataset":
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     click.echo(f"Dataset: {found.name} ({sizes} images{why})")
     return found
-
-
-def _table(photograph: Path, shares: dict[str, float]) -> str:
-    """A photograph's name, and below it the most probable classes."""
-    shown = list(shares.items())[:SHOWN]
-    width = max(len(name) for name, _ in shown)
-    rows = [f"  {name:<{width}}  {in_percent(share):>8}" for name, share in shown]
-    return "\n".join([str(photograph), *rows])
 
 
 def _redraw(overview: "Overview", results: Path, figures: Path, readme: Path | None) -> None:

@@ -31,8 +31,9 @@ print(keras.ops.softmax(model.predict(photograph[None])))
 ```
 
 `python predict.py photo.jpg` does the same for any photograph, turns it upright, and puts what is
-transparent on white. `python evaluate.py weights` computes the test scores below again. `run.json`
-is the record of the training."""
+transparent on white. `uv run poe demo` opens a page that shows what its layers make of one.
+`python evaluate.py weights` computes the test scores below again. `run.json` is the record of the
+training."""
 DATA = """\
 ## Data and training
 

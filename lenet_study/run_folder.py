@@ -16,11 +16,14 @@ from lenet_study.files import whole_file, whole_folder
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     from matplotlib.axes import Axes
 
     from lenet_keras.run import Run, Scores
 
 MODEL, RECORD, CURVES, CONFUSION = "model.keras", "run.json", "curves.png", "confusion.png"
+WEIGHTS = Path(__file__).parent.parent / "weights"
+SHOWN = 10  # classes of a picture, the most probable ones
 AGREEMENT = 1e-6  # largest difference between a recorded score and the same score computed again
 
 
@@ -114,6 +117,20 @@ def read(folder: Path, model: str = MODEL) -> "Run":
     return records.read(folder / RECORD)
 
 
+def find(model: Path | None) -> tuple[Path, "Run"]:
+    """A model's file and its recorded run.
+
+    Args:
+        model: that file, or the run's folder; by default the weights that are given away.
+
+    Raises:
+        InputError: as of `read`.
+    """
+    file = model or WEIGHTS
+    file = file if file.is_file() else file / MODEL
+    return file, read(file.parent, file.name)
+
+
 def read_model(path: Path, classes: int) -> "keras.Model":
     """The Keras model in a file, from 32×32×3 images as they are to logits.
 
@@ -141,6 +158,41 @@ def read_model(path: Path, classes: int) -> "keras.Model":
             "themselves. Train it again, or evaluate it with that version."
         )
     return model
+
+
+def ask(
+    network: "keras.Model", path: Path, names: tuple[str, ...], images: "np.ndarray"
+) -> list[dict[str, float]]:
+    """What a model takes each of some images for: its classes' probabilities, largest first.
+
+    Args:
+        network: the model in the file `path`.
+        path: for the message.
+        names: of its classes.
+        images: uint8 (n, 32, 32, 3), such as `pictures.as_seen` gives.
+
+    Raises:
+        InputError: the probabilities are not finite.
+    """
+    import numpy as np
+
+    from lenet_keras import evaluation
+
+    shares = evaluation.probabilities(network, images)
+    if not np.isfinite(shares).all():
+        raise InputError(f"{path}: its answers are not finite: its run diverged.")
+    return [
+        dict(sorted(zip(names, row, strict=True), key=lambda pair: -pair[1]))
+        for row in shares.tolist()
+    ]
+
+
+def ranking(name: str, shares: dict[str, float]) -> str:
+    """A picture's name, and below it the most probable classes."""
+    shown = list(shares.items())[:SHOWN]
+    width = max(len(each) for each, _ in shown)
+    rows = [f"  {each:<{width}}  {in_percent(share):>8}" for each, share in shown]
+    return "\n".join([name, *rows])
 
 
 def draw_confusion(

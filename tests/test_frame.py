@@ -174,6 +174,7 @@ FLOORS = [
     {
         "lenet_study.reproduce",
         "lenet_study.run_folder",
+        "lenet_study.demo",
         "lenet_study.model_card",
         "lenet_study.command",
         "lenet_study.search",
