@@ -29,6 +29,7 @@ PHOTOGRAPHS = {
     for name in ("china.jpg", "flower.jpg")
 }
 MAPS = {"C1": (28, 28, 6), "C3": (10, 10, 16)}  # in every LeNet-5
+TINY = 1e-12  # above 0, for what is flat
 COPIES, NOISE = 64, 0.15  # of a picture, of its range: Smilkov et al. advise 50 and 0.1 to 0.2
 PLACES = np.array(
     [
@@ -132,20 +133,20 @@ class Onlooker:
         answer: dict[str, Any] = {
             "probabilities": shares,
             "seen": [{"source": _png(image), "words": "The picture at 32 × 32 pixels"}],
-            "gradient": [_shown("The gradient", slope, 0, np.percentile(slope, 99.5))],
+            "gradient": [_shown("The gradient", slope / max(np.percentile(slope, 99.5), TINY))],
         }
         for layer, batch in self.maps(image[None]).items():
             values = np.asarray(batch, np.float32)[0]
+            levels = np.sqrt((values - values.min()) / max(np.ptp(values), TINY))
             answer[layer] = [
-                _shown(f"Map {number}", each, values.min(), values.max())
-                for number, each in enumerate(np.moveaxis(values, -1, 0), start=1)
+                _shown(f"Map {number}", each)
+                for number, each in enumerate(np.moveaxis(levels, -1, 0), start=1)
             ]
         return answer
 
 
-def _shown(name: str, values: np.ndarray, black: float, white: float) -> dict[str, str]:
-    """A map as a grey picture and in words."""
-    levels = (values - black) / max(white - black, 1e-12)
+def _shown(name: str, levels: np.ndarray) -> dict[str, str]:
+    """Levels (height, width), 0 to 1 and what is above it, as a grey picture and in words."""
     source = _png((255 * levels.clip(0, 1)).round().astype(np.uint8))
     return {"source": source, "words": f"{name}: brightest {place(levels)}"}
 
@@ -209,11 +210,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, "application/json", json.dumps(told).encode())
 
     def _send(self, status: int, kind: str, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # the browser left
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Say nothing of each request."""

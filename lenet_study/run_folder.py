@@ -1,5 +1,5 @@
 """The folder that `train.py` writes, `evaluate.py` and `predict.py` read: a model, its record, its
-pictures.
+pictures; and what the model takes other pictures for.
 
 `check_free` answers before TensorFlow is imported, so the others import what they need themselves.
 """
