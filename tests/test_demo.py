@@ -15,18 +15,22 @@ from sklearn.datasets import load_sample_image
 from lenet_keras.backend import keras
 from lenet_keras.data import load_digits
 from lenet_keras.model import for_pixels, lenet5
+from lenet_keras.pipeline import normalisation
 from lenet_keras.recipe import InputError, read_recipe
 from lenet_study import cli, demo, run_folder
 
 ROOT = Path(__file__).parent.parent
-FILE, RUN = run_folder.find(None)
-NETWORK = run_folder.read_model(FILE, len(RUN.class_names))
 IMAGE = np.asarray(Image.fromarray(load_sample_image("flower.jpg")).resize((32, 32)))
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[demo.Server]:
-    with demo.Server(demo.Onlooker(), port=0) as running:
+def onlooker() -> demo.Onlooker:
+    return demo.Onlooker()
+
+
+@pytest.fixture(scope="module")
+def server(onlooker: demo.Onlooker) -> Iterator[demo.Server]:
+    with demo.Server(onlooker, port=0) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         yield running
@@ -37,8 +41,9 @@ def server() -> Iterator[demo.Server]:
 def test_the_page_and_its_photographs_are_served_to_this_machine_alone(server: demo.Server) -> None:
     page = requests.get(server.address, timeout=60)
     assert page.headers["Content-Type"].startswith("text/html")
-    assert RUN.test is not None
-    assert f"{100 * RUN.test.accuracy:.2f} % of its test images right" in page.text
+    test = server.onlooker.run.test
+    assert test is not None
+    assert f"{100 * test.accuracy:.2f} % of its test images right" in page.text
     for name in ("china.jpg", "flower.jpg"):
         assert f'src="{name}"' in page.text
         photograph = requests.get(f"{server.address}/{name}", timeout=60)
@@ -84,27 +89,29 @@ def test_another_page_is_refused(server: demo.Server) -> None:
         assert answer.status_code == status
 
 
-def test_the_maps_are_those_of_the_layers() -> None:
-    maps = demo.feature_maps(NETWORK)(IMAGE[None])
-    for name in ("C1", "C3"):
-        layer = NETWORK.get_layer(f"{name}_{RUN.recipe.activation}").output
-        np.testing.assert_array_equal(maps[name], keras.Model(NETWORK.input, layer)(IMAGE[None]))
+def test_the_maps_are_those_of_the_layers(onlooker: demo.Onlooker) -> None:
+    network = onlooker.network
+    for name, values in onlooker.maps(IMAGE[None]).items():
+        layer = network.get_layer(f"{name}_{onlooker.run.recipe.activation}").output
+        np.testing.assert_array_equal(values, keras.Model(network.input, layer)(IMAGE[None]))
 
 
-@pytest.mark.parametrize("file", ["lenet_1998.yaml", "baseline.yaml"])
-def test_maps_of_other_networks(file: str, tmp_path: Path) -> None:
-    network = lenet5(read_recipe(ROOT / "configs" / file))
-    for_pixels(network, load_digits()).save(tmp_path / "model.keras")
+def test_the_maps_of_1998_are_those_of_its_layers(tmp_path: Path) -> None:
+    network, data = lenet5(read_recipe(ROOT / "configs" / "lenet_1998.yaml")), load_digits()
+    for_pixels(network, data).save(tmp_path / "model.keras")
     maps = demo.feature_maps(run_folder.read_model(tmp_path / "model.keras", 10))(IMAGE[None])
-    for values in maps.values():
-        assert 0 < np.abs(values).max() <= 1.7159  # tanh's, so what lies before it is not taken
+    normalised = normalisation(data)(IMAGE[None])
+    for name, values in maps.items():
+        layer = network.get_layer(f"{name}_scaled_tanh").output
+        expected = keras.Model(network.input, layer)(normalised)
+        np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
-def test_the_gradient_is_the_slope_of_the_logit() -> None:
-    number = 3
-    (slope,) = demo.gradients(NETWORK, IMAGE[None], number)
+def test_the_gradient_is_the_slope_of_the_logit(onlooker: demo.Onlooker) -> None:
+    network, number = onlooker.network, 3
+    (slope,) = demo.gradients(network, IMAGE[None], number)
     step = 0.1 * slope / np.linalg.norm(slope)
-    ends = NETWORK(np.stack([IMAGE + step, IMAGE - step]).astype(np.float32))
+    ends = network(np.stack([IMAGE + step, IMAGE - step]).astype(np.float32))
     difference = float(ends[0, number] - ends[1, number])
     assert difference == pytest.approx(0.2 * np.linalg.norm(slope), rel=0.02)
 
