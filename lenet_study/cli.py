@@ -282,10 +282,11 @@ def demo(
 
     To this machine alone, until Ctrl-C.
     """
+    file, run = run_folder.find(model)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whose gradients the page shows
     from lenet_study.demo import serve
 
-    serve(model, port, browser=not no_browser)
+    serve(file, run, port, browser=not no_browser)
 
 
 @_command("study", stopped=GOES_ON)

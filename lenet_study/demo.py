@@ -19,6 +19,7 @@ from PIL import Image
 from lenet_keras.backend import keras, tf
 from lenet_keras.pictures import as_seen, open_picture
 from lenet_keras.recipe import InputError
+from lenet_keras.run import Run
 from lenet_study import run_folder
 from lenet_study.run_folder import in_percent
 
@@ -40,18 +41,19 @@ PLACES = np.array(
 )
 
 
-def serve(model: Path | None, port: int, browser: bool) -> None:
+def serve(file: Path, run: Run, port: int, browser: bool) -> None:
     """Serve the page until Ctrl-C; says where.
 
     Args:
-        model: as `predict.py` takes it.
+        file: of the model.
+        run: that it came of.
         port: 0 is any free one.
         browser: whether to open it there.
 
     Raises:
         InputError: the port cannot be had, it is no model, or its run diverged.
     """
-    with Server(Onlooker(model), port) as server, contextlib.suppress(KeyboardInterrupt):
+    with Server(Onlooker(file, run), port) as server, contextlib.suppress(KeyboardInterrupt):
         click.echo(f"The page is {server.address}, until Ctrl-C.")
         if browser:
             click.launch(server.address)
@@ -108,14 +110,14 @@ def place(values: np.ndarray) -> str:
 class Onlooker:
     """A network that says what it makes of pictures."""
 
-    def __init__(self, model: Path | None = None) -> None:
-        """The model is named as for `predict.py`.
+    def __init__(self, file: Path, run: Run) -> None:
+        """A model's file, and the run that it came of.
 
         Raises:
             InputError: it is no model, or its run diverged.
         """
-        self.file, self.run = run_folder.find(model)
-        self.network = run_folder.read_model(self.file, len(self.run.class_names))
+        self.file, self.run = file, run
+        self.network = run_folder.read_model(file, len(run.class_names))
         self.maps = feature_maps(self.network)
         self.look(np.full((32, 32, 3), 128, np.uint8))  # the first one traces the network
 

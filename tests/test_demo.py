@@ -25,7 +25,7 @@ IMAGE = np.asarray(Image.fromarray(load_sample_image("flower.jpg")).resize((32, 
 
 @pytest.fixture(scope="module")
 def onlooker() -> demo.Onlooker:
-    return demo.Onlooker()
+    return demo.Onlooker(*run_folder.find(None))
 
 
 @pytest.fixture(scope="module")
