@@ -13,6 +13,7 @@ import numpy as np
 
 from lenet_keras.backend import keras, layers
 from lenet_keras.data import Dataset
+from lenet_keras.expansion import expanded
 from lenet_keras.lenet_1998 import (
     CODES,
     CONNECTIONS,
@@ -151,7 +152,8 @@ def lenet5(
     if recipe.output == "rbf":
         return keras.Model(inputs, EuclideanRBF(name="output", dtype="float32")(x), name="LeNet-5")
     logits = layers.Dense(classes, dtype="float32", **weights("output", 84))(x)
-    return keras.Model(inputs, logits, name="LeNet-5")
+    network = keras.Model(inputs, logits, name="LeNet-5")
+    return network if recipe.expansion == 1 else expanded(network, recipe.expansion)
 
 
 def _check_codes(recipe: Recipe, classes: int) -> None:
@@ -183,8 +185,9 @@ def for_pixels(network: keras.Model, data: Dataset) -> keras.Model:
     loads it without this package.
 
     Args:
-        network: for normalised images. Its layers and weights are shared, but for those of 1998,
-            in whose place stand layers and operations of Keras with the same numbers.
+        network: for normalised images. Its layers and weights are shared, but for those of 1998
+            and those whose kernels are products, in whose place stand layers and operations of
+            Keras with the same numbers.
         data: what it was trained on, which says how to normalise.
 
     Returns:
@@ -197,7 +200,7 @@ def for_pixels(network: keras.Model, data: Dataset) -> keras.Model:
     x = layers.Rescaling(1.0, (-data.mean).tolist(), name="minus_mean", dtype="float32")(pixels)
     x = layers.Rescaling(scale, name="over_deviation", dtype="float32")(x)
     for layer in network.layers[1:]:
-        if isinstance(layer, TrainablePooling2D | ConnectedConv2D):
+        if hasattr(layer, "in_plain_keras"):
             x = layer.in_plain_keras(x)
         elif isinstance(layer, EuclideanRBF):
             x = layer.call(x)

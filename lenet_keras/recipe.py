@@ -116,6 +116,7 @@ class Recipe(BaseModel):
     kernel_initializer: Initializer = "lecun_1998_uniform"
     normalization: Normalization = "none"
     dropout: float = Field(default=0.0, ge=0, lt=1)  # rate, after C5 and F6
+    expansion: int = Field(default=1, ge=1, le=16)  # of kernels that are products in training
 
     # loss
     l1: float = Field(default=0.0, ge=0)  # factor of sum |kernel|, added to the loss
@@ -200,6 +201,15 @@ class Recipe(BaseModel):
             raise ValueError(
                 "teachers train side by side, which excludes pooling 'trainable' and any other "
                 f"than the default of {', '.join(sorted(single))}"
+            )
+        if self.expansion > 1 and (
+            {"connections", "output", "l1", "l2"}.intersection(self.changes())
+            or self.kernel_initializer
+            in ("lecun_1998_uniform", "zeros", "tiny_normal", "large_normal")
+        ):
+            raise ValueError(
+                "expansion: products need l1 and l2 of 0, connections 'full', output 'softmax' and "
+                "a kernel_initializer that knows the width: lecun, glorot, he or orthogonal"
             )
         if self.output == "rbf" and self.label_smoothing:
             raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")
