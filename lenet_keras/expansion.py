@@ -20,8 +20,11 @@ def expanded(network: keras.Model, expansion: int) -> keras.Model:
 
     Args:
         network: its convolutions and dense layers have seeded initializers and no regularizers.
-        expansion: how many times wider the products are inside than the kernel is outside.
+        expansion: how many times wider the products are inside than the kernel is outside; with 1
+            there are no products, and the network is given back.
     """
+    if expansion == 1:
+        return network
 
     def clone(layer: keras.Layer) -> keras.Layer:
         kind = {layers.Conv2D: ExpandedConv2D, layers.Dense: ExpandedDense}.get(type(layer))
@@ -33,8 +36,10 @@ def expanded(network: keras.Model, expansion: int) -> keras.Model:
     return keras.models.clone_model(network, clone_function=clone)
 
 
-class _Expanded:
-    """What both kinds of layer have in common."""
+class _Expanded(keras.Layer):
+    """What both kinds of layer have in common; `plain` is the layer that each stands for."""
+
+    plain: type[keras.Layer]
 
     def __init__(self, *arguments: Any, expansion: int, **settings: Any) -> None:
         """Those of the plain layer, without regularizers, and the factor of the width inside."""
@@ -53,7 +58,7 @@ class _Expanded:
         """The same as `call`, by a layer that Keras has, with the factors multiplied out."""
         settings = self.get_config()
         del settings["expansion"]
-        plain = type(self).__bases__[1].from_config(settings)
+        plain = self.plain.from_config(settings)
         x = plain(x)
         plain.set_weights([np.asarray(self.kernel), np.asarray(self.bias)])
         return x
@@ -71,6 +76,8 @@ class _Expanded:
 class ExpandedConv2D(_Expanded, layers.Conv2D):
     """A convolution whose kernel is (in, e in) (height, width, e in, e out) (e out, out): what a
     chain of a 1 x 1, a wide and a 1 x 1 convolution does, e being the expansion."""
+
+    plain = layers.Conv2D
 
     def build(self, shape: tuple) -> None:
         """`shape` is (batch, height, width, in)."""
@@ -91,6 +98,8 @@ class ExpandedConv2D(_Expanded, layers.Conv2D):
 @keras.saving.register_keras_serializable(package="lenet_keras")
 class ExpandedDense(_Expanded, layers.Dense):
     """A dense layer whose kernel is (in, e out) (e out, out), e being the expansion."""
+
+    plain = layers.Dense
 
     def build(self, shape: tuple) -> None:
         """`shape` is (batch, in)."""

@@ -112,7 +112,7 @@ def lenet5(
         InputError: the output is that of 1998, whose codes are ten, and the classes are not.
     """
     _check_codes(recipe, classes)
-    dtype, seeds = recipe.dtype_policy, _seeds(seed)
+    dtype, seeds, wide = recipe.dtype_policy, _seeds(seed), recipe.width
     penalty = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
 
     def weights(name: str, fan_in: int) -> dict:
@@ -136,24 +136,23 @@ def lenet5(
         return dropout(x) if recipe.dropout else x
 
     inputs = keras.Input((*IMAGE_SHAPE[:2], channels), name="image")
-    x = layers.Conv2D(6, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(inputs)  # 28 x 28 x 6
-    x = pooled("S2", activated("C1", x))  # 14 x 14 x 6
+    x = layers.Conv2D(6 * wide, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(inputs)
+    x = pooled("S2", activated("C1", x))  # 28 x 28 x 6, then 14 x 14 x 6
     if recipe.connections == "full":
-        c3 = layers.Conv2D(16, 5, dtype=dtype, **weights("C3", 5 * 5 * 6))
+        c3 = layers.Conv2D(16 * wide, 5, dtype=dtype, **weights("C3", 5 * 5 * 6 * wide))
     else:
         c3 = _connected(recipe, seeds["C3"], kernel_regularizer=penalty, name="C3", dtype=dtype)
     x = pooled("S4", activated("C3", c3(x)))  # 10 x 10 x 16, then 5 x 5 x 16
     x = layers.Flatten(name="flatten", dtype=dtype)(x)
-    x = layers.Dense(120, dtype=dtype, **weights("C5", 5 * 5 * 16))(x)
+    x = layers.Dense(120 * wide, dtype=dtype, **weights("C5", 5 * 5 * 16 * wide))(x)
     x = dropped("C5_dropout", activated("C5", x))
-    x = layers.Dense(84, dtype=dtype, **weights("F6", 120))(x)
+    x = layers.Dense(84 * wide, dtype=dtype, **weights("F6", 120 * wide))(x)
     x = dropped("F6_dropout", activated("F6", x))
     # Mixed precision ends before the loss, whose logarithms need float32.
     if recipe.output == "rbf":
         return keras.Model(inputs, EuclideanRBF(name="output", dtype="float32")(x), name="LeNet-5")
-    logits = layers.Dense(classes, dtype="float32", **weights("output", 84))(x)
-    network = keras.Model(inputs, logits, name="LeNet-5")
-    return network if recipe.expansion == 1 else expanded(network, recipe.expansion)
+    logits = layers.Dense(classes, dtype="float32", **weights("output", 84 * wide))(x)
+    return expanded(keras.Model(inputs, logits, name="LeNet-5"), recipe.expansion)
 
 
 def _check_codes(recipe: Recipe, classes: int) -> None:

@@ -117,6 +117,7 @@ class Recipe(BaseModel):
     normalization: Normalization = "none"
     dropout: float = Field(default=0.0, ge=0, lt=1)  # rate, after C5 and F6
     expansion: int = Field(default=1, ge=1, le=16)  # of kernels that are products in training
+    width: int = Field(default=1, ge=1, le=16)  # times as many maps and units as LeNet-5 has
 
     # loss
     l1: float = Field(default=0.0, ge=0)  # factor of sum |kernel|, added to the loss
@@ -125,6 +126,7 @@ class Recipe(BaseModel):
 
     # labels from an ensemble (Hinton et al. 2015): the same network, trained by AdamW with a cosine
     teachers: int = Field(default=0, ge=0, le=100)  # 0: none
+    teacher_width: int = Field(default=1, ge=1, le=16)  # as `width`
     teacher_epochs: int = Field(default=60, ge=1, le=10_000)
     teacher_learning_rate: float = Field(default=0.006, gt=0)
     teacher_weight_decay: float = Field(default=0.02, ge=0)
@@ -210,6 +212,11 @@ class Recipe(BaseModel):
             raise ValueError(
                 "expansion: products need l1 and l2 of 0, connections 'full', output 'softmax' and "
                 "a kernel_initializer that knows the width: lecun, glorot, he or orthogonal"
+            )
+        if self.width > 1 and {"connections", "output"}.intersection(self.changes()):
+            raise ValueError(
+                "width: Table I and the codes of 1998 are for 16 maps and 84 units; leave "
+                "connections and output at 'full' and 'softmax'"
             )
         if self.output == "rbf" and self.label_smoothing:
             raise ValueError("label_smoothing has no effect with output 'rbf', whose loss is MAP")

@@ -33,6 +33,7 @@ COMMON_FIELDS = frozenset(
         "mixup_alpha",
         "normalization",
         "teachers",
+        "teacher_width",
         "teacher_epochs",
         "teacher_learning_rate",
         "teacher_weight_decay",

@@ -14,7 +14,9 @@ from lenet_keras.recipe import Recipe
 from lenet_study.grouping import COMMON_FIELDS, MEMBER_FIELDS
 
 # What a network may have beside a stack's fields, and each image still count by itself.
-LONE_FIELDS = frozenset({"connections", "output", "step_sizes", "dtype_policy", "expansion"})
+LONE_FIELDS = frozenset(
+    {"connections", "output", "step_sizes", "dtype_policy", "expansion", "width"}
+)
 SMALLEST_SHARD = 32  # images; below, what is done once a part costs more than waiting
 
 

@@ -1,4 +1,5 @@
-"""Labels from an ensemble: the same network, trained several times, answers for every image.
+"""Labels from an ensemble: the same network, or a wider one, trained several times, answers for
+every image.
 
 Source: Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network".
 """
@@ -17,7 +18,8 @@ from lenet_keras.model import lenet5
 from lenet_keras.pipeline import shown
 from lenet_keras.recipe import Recipe
 from lenet_study import members
-from lenet_study.grouping import NETWORK_FIELDS
+from lenet_study.grouping import NETWORK_FIELDS, carried
+from lenet_study.shards import ShardedNetwork
 from lenet_study.stack import Stack
 
 # What teachers have in common with the recipe that they teach.
@@ -28,9 +30,9 @@ FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those
 def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.ndarray | None:
     """What the recipe's teachers say of every training image, in every view that training shows.
 
-    The teachers are the recipe's network with other first weights, and see its augmentation. They
-    train side by side, with seeds that no study has, and answer with the mean of their
-    probabilities.
+    The teachers are the recipe's network, as wide as it asks, with other first weights, and see its
+    augmentation. They train side by side, or in turn where they are wider, with seeds that no study
+    has, and answer with the mean of their probabilities.
 
     Args:
         recipe: whose `teachers` are asked for.
@@ -45,24 +47,41 @@ def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.n
         return None
     teacher = Recipe(
         **{name: value for name, value in recipe.changes().items() if name in OF_THE_TEACHERS},
+        width=recipe.teacher_width,
         optimizer="adamw",
         learning_rate=recipe.teacher_learning_rate,
         weight_decay=recipe.teacher_weight_decay,
         schedule="cosine",
         epochs=recipe.teacher_epochs,
     )
-    first = FIRST_TEACHER + seed * MOST_TEACHERS
-    seeds, classes = range(first, first + recipe.teachers), len(data.class_names)
-    networks = [lenet5(teacher, number, classes=classes) for number in seeds]
-    recipes = [teacher] * recipe.teachers
-    ensemble = Stack(recipes, first, networks)
-    started = datetime.now(UTC)
-    members.fit(ensemble, recipes, first, data, None, started, score_test=False, verbose=verbose)
+    ensemble = _trained(
+        teacher, recipe.teachers, FIRST_TEACHER + seed * MOST_TEACHERS, data, verbose
+    )
     answers = []
     for view in tqdm(views(recipe), desc="teachers", unit="view", disable=not verbose):
         split = Split(seen(data.train.images, view), data.train.labels)
-        answers.append(softmax(members.predict(ensemble, split), axis=-1).mean(axis=1))
+        logits = np.concatenate([members.predict(model, split) for model in ensemble], axis=1)
+        answers.append(softmax(logits, axis=-1).mean(axis=1))
     return np.stack(answers, axis=1).astype(np.float16)
+
+
+def _trained(
+    teacher: Recipe, count: int, first: int, data: Dataset, verbose: int
+) -> list[members.Fitted]:
+    """So many networks with seeds from `first` on: in one stack if one carries them, else a model
+    each."""
+    networks = [
+        lenet5(teacher, first + number, classes=len(data.class_names)) for number in range(count)
+    ]
+    models: list[members.Fitted] = [ShardedNetwork(network) for network in networks]
+    if carried(teacher):
+        models = [Stack([teacher] * count, first, networks)]
+    started = datetime.now(UTC)
+    for number, model in enumerate(models):
+        recipes = [teacher] * (count // len(models))
+        seed = first + number
+        members.fit(model, recipes, seed, data, None, started, score_test=False, verbose=verbose)
+    return models
 
 
 def relabelling(taught: np.ndarray | None, recipe: Recipe) -> Callable[..., tf.Tensor] | None:

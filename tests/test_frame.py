@@ -136,6 +136,7 @@ FLOORS = [
         "lenet_keras.folders",
         "lenet_keras.data",
         "lenet_keras.lenet_1998",
+        "lenet_keras.expansion",
         "lenet_keras.model",
         "lenet_keras.optimizer",
         "lenet_keras.pipeline",

@@ -50,6 +50,7 @@ def test_the_forward_pass_is_plain_arithmetic():
         ({"normalization": "layer"}, 62_458),
         ({"normalization": "group"}, 62_458),
         ({"pooling": "max", "activation": "relu", "dropout": 0.5, "l2": 1e-3}, 62_006),
+        ({"width": 2}, 912 + 9_632 + 192_240 + 40_488 + 1_690),
     ],
 )
 def test_parameters_of_the_variants(changes, parameters):

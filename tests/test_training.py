@@ -176,10 +176,15 @@ def test_plain_keras_refuses_what_it_does_not_have_and_says_who_does(fields):
 
 
 def test_teachers_know_the_training_images_and_never_see_the_test_set():
-    taught = teach(TAUGHT, 4, dataclasses.replace(DIGITS, test=None), verbose=0)
-    assert taught.shape == (len(DIGITS.train.labels), 9, 10)
-    np.testing.assert_allclose(taught.sum(-1), 1, atol=1e-2)
-    assert (taught.argmax(-1) == DIGITS.train.labels[:, None]).mean() > 0.9
+    wider = TAUGHT.replace(teachers=2, teacher_width=2)
+    answers = []
+    for recipe in (TAUGHT, wider, wider.replace(teacher_width=1)):
+        taught = teach(recipe, 4, dataclasses.replace(DIGITS, test=None), verbose=0)
+        assert taught.shape == (len(DIGITS.train.labels), 9, 10)
+        np.testing.assert_allclose(taught.sum(-1), 1, atol=1e-2)
+        assert (taught.argmax(-1) == DIGITS.train.labels[:, None]).mean() > 0.9
+        answers.append(taught)
+    assert not np.allclose(answers[1], answers[2], atol=0.01)  # by wider ones, and as narrow ones
     assert teach(QUICK, 4, DIGITS) is None
 
 
