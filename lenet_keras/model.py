@@ -210,6 +210,11 @@ def for_pixels(network: keras.Model, data: Dataset) -> keras.Model:
     return keras.Model(pixels, x, name=network.name)
 
 
+def count_parameters(recipe: Recipe, classes: int = CLASSES) -> int:
+    """How many numbers the recipe's network has when it is given away, its products multiplied."""
+    return lenet5(recipe.replace(expansion=1), classes=classes).count_params()
+
+
 def kernels(model: keras.Model) -> dict[str, np.ndarray]:
     """The kernels of a `lenet5` model, by layer name: float32, shaped as Keras shapes them."""
     found = {name: model.get_layer(name) for name in KERNEL_LAYERS}

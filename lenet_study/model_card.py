@@ -70,13 +70,13 @@ def text(folder: Path, results: Path) -> str:
     Raises:
         InputError: the folder holds no run, or a record cannot be trusted.
     """
-    from lenet_keras.model import lenet5
+    from lenet_keras.model import count_parameters
 
     run = run_folder.read(folder)
     assert run.test is not None
     assert run.confusion_matrix is not None
     introduction = INTRODUCTION.format(
-        parameters=lenet5(run.recipe, classes=len(run.class_names)).count_params(),
+        parameters=count_parameters(run.recipe, len(run.class_names)),
         seed=run.seed,
         classes=", ".join(run.class_names),
     )

@@ -147,7 +147,7 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
     final = runs[runs["purpose"] == "final"]
     if len(final) < ladder.seeds_of(rung):
         return ""
-    from lenet_keras.model import lenet5
+    from lenet_keras.model import count_parameters
 
     recipe = ladder.recipe(rung, final["learning_rate"].iloc[0])
     _, mean, low, high = stats.mean_interval(final["test_accuracy"])
@@ -159,7 +159,7 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
         f"**The best LeNet-5 so far** recognises **{percent(mean)}** of the test images: mean of "
         f"{count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
         f"image asked once{trick if np.isfinite(mirrored) else ''}. It has "
-        f"{lenet5(recipe).count_params():,} parameters, those of the normalisation included. A "
+        f"{count_parameters(recipe):,} parameters, those of the normalisation included. A "
         "search on validation images found its recipe (`configs/search_teachers.yaml`), a "
         "screening on a GPU its rates (`screening/rates.json`, by the script of commit "
         "`d72aeec`), and "
