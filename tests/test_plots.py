@@ -4,7 +4,6 @@ New pictures after a wanted change: `pytest tests/test_plots.py
 --mpl-generate-path=tests/baseline_images`, and look at each before committing it.
 """
 
-import itertools
 import os
 import subprocess
 import sys
@@ -15,32 +14,34 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import (
+    BY_VARIANT,
+    CLASSES,
+    LAYERS,
+    MATRIX,
+    NAMES,
+    OTHERS,
+    PANELS,
+    PICTURES,
+    SIXTEEN,
+    THREE,
+    WHOLE_FIGURES,
+    make_effects,
+    make_epochs,
+    make_layers,
+    make_quantiles,
+    make_runs,
+    make_techniques,
+    make_tuning,
+    one_run,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 
-from lenet_keras.recipe import InputError, Recipe
-from lenet_keras.run import History, Provenance, Run, Scores
-from lenet_study import factorial, factorial_plots, network_plots, plots, stats, style
-
-THREE = ["sgd", "momentum", "adam"]
-SIXTEEN = [
-    f"{name}_{activation}"
-    for activation in ("tanh", "relu")
-    for name in (
-        "zeros",
-        "tiny_normal",
-        "large_normal",
-        "lecun_1998_uniform",
-        "lecun_normal",
-        "glorot_uniform",
-        "he_normal",
-        "orthogonal",
-    )
-]
-LAYERS = ["C1", "C3", "C5", "F6", "output"]
-CLASSES = ["airplane", "automobile", "bird", "cat"]
+from lenet_keras.recipe import InputError
+from lenet_study import factorial_plots, network_plots, plots, stats, style
 
 # Root mean square differences: the same picture twice 0, all blue lines a shade off 0.3 to 0.6, one
 # letter exchanged 0.9, an interval's band twice as dark 6.
@@ -62,197 +63,6 @@ def _closed_figures() -> Iterator[None]:
 def test_pictures_are_compared(pytestconfig: pytest.Config) -> None:
     compared = pytestconfig.getoption("mpl") or pytestconfig.getoption("mpl_generate_path")
     assert compared, "pytest-mpl compares nothing without --mpl: it belongs into addopts"
-
-
-def make_epochs(variants: list[str] = THREE, seeds: int = 3, epochs: int = 6) -> pd.DataFrame:
-    rows = []
-    for place, variant in enumerate(variants):
-        for seed in range(seeds):
-            for epoch in range(1, epochs + 1):
-                learnt = 1 - np.exp(-epoch * (0.2 + 0.5 * place / len(variants)))
-                accuracy = 0.1 + 0.5 * learnt + 0.012 * np.sin(7 * seed + 3 * place + epoch)
-                rows.append(
-                    {
-                        "variant": variant,
-                        "purpose": "final",
-                        "seed": seed,
-                        "epoch": epoch,
-                        "loss": 2.3 - 2.1 * learnt,
-                        "accuracy": accuracy + 0.02,
-                        "val_loss": 2.3 - 2 * learnt + 0.02 * np.sin(seed + place),
-                        "val_accuracy": accuracy,
-                        "learning_rate": 0.1 * 0.9**epoch,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def make_runs(variants: list[str] = THREE, seeds: int = 3) -> pd.DataFrame:
-    epochs = make_epochs(variants, seeds)
-    last = epochs[epochs["epoch"] == epochs["epoch"].max()].reset_index(drop=True)
-    last = last.drop(columns=["epoch", "loss", "val_loss"])
-    wave = np.sin(np.arange(len(last)))
-    return last.assign(
-        status="completed",
-        seconds=2.0,
-        train_accuracy=last["val_accuracy"] + 0.05 + 0.01 * wave,
-        test_accuracy=last["val_accuracy"] - 0.01 + 0.004 * wave,
-    )
-
-
-def make_tuning(variants: list[str] = THREE) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "variant": variant,
-                "purpose": "tuning",
-                "seed": 1000,
-                "learning_rate": rate,
-                "val_accuracy": 0.6 - 0.1 * (np.log10(rate) + 1 + place / len(variants)) ** 2,
-                "status": "diverged" if rate == 1.0 and place == 0 else "completed",
-            }
-            for place, variant in enumerate(variants)
-            for rate in (0.01, 0.03, 0.1, 0.3, 1.0)
-        ]
-    )
-
-
-def make_layers(variants: list[str] = THREE) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "layer": layer,
-                "variant": variant,
-                "activation": (0.2 + place / len(variants)) ** depth,
-                "gradient": 0.01 * (0.3 + place / len(variants)) ** depth if depth % 2 else np.nan,
-            }
-            for place, variant in enumerate(variants)
-            for depth, layer in enumerate(LAYERS)
-        ]
-    )
-
-
-def make_quantiles(variants: list[str] = THREE) -> dict[str, dict[str, tuple[float, ...]]]:
-    rise = np.linspace(-1, 1, 41)
-    return {
-        variant: {
-            layer: tuple((1 + depth) * 0.1 * np.sign(rise) * np.abs(rise) ** (1 + place))
-            for depth, layer in enumerate(LAYERS)
-        }
-        for place, variant in enumerate(variants)
-    }
-
-
-def make_run(status: Any = "completed", epochs: int = 6, broken: bool = False) -> Run:
-    learnt = 1 - np.exp(-np.arange(1, epochs + 1) / 3)
-    loss: list[float | None] = [float(value) for value in 2.3 - learnt]
-    if broken:
-        loss[-1] = None
-    scores = Scores(loss=1.3, accuracy=0.553, calibration_error=0.05)
-    return Run(
-        recipe=Recipe(dataset="digits"),
-        seed=0,
-        status=status,
-        history=History(
-            loss=tuple(loss),
-            accuracy=tuple(0.1 + 0.5 * learnt),
-            val_loss=tuple(None if value is None else value + 0.1 for value in loss),
-            val_accuracy=tuple(0.1 + 0.45 * learnt),
-            learning_rate=(0.05,) * epochs,
-            seconds=(2.0,) * epochs,
-        ),
-        best_epoch=max(1, epochs - 2),
-        train=scores,
-        validation=scores,
-        test=scores,
-        class_names=("0", "1"),
-        confusion_matrix=((1, 0), (0, 1)),
-        kernel_quantiles={},
-        provenance=Provenance(
-            dataset_fingerprint="",
-            batches_digest="",
-            git_commit=None,
-            versions={},
-            backend="tensorflow",
-            device="cpu",
-            threads=1,
-            started="2025-01-01T00:00:00Z",
-            wall_seconds=1.0,
-        ),
-    )
-
-
-def make_convergence(
-    variants: list[str] = THREE, targets: tuple[float, ...] = (0.4, 0.5)
-) -> pd.DataFrame:
-    epochs = make_epochs(variants)
-    return pd.concat([stats.median_epochs_to(epochs, target) for target in targets])
-
-
-def make_summary(variants: list[str] = THREE) -> pd.DataFrame:
-    return stats.summary(make_runs(variants), make_epochs(variants), variants[0], [0.5])
-
-
-PICTURES = (np.arange(8 * 8 * 8 * 3) % 251).astype(np.uint8).reshape(8, 8, 8, 3)
-KERNELS = np.sin(np.arange(5 * 5 * 3 * 6)).reshape(5, 5, 3, 6) * 0.4
-MATRIX = [[8, 1, 1, 0], [2, 6, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]]
-
-BY_VARIANT: dict[str, Callable[..., Any]] = {  # each takes variants, and keywords to hand on
-    "learning_curves": lambda v, **k: plots.learning_curves(
-        make_epochs(v), ["accuracy", "val_accuracy"], v[1], **k
-    ),
-    "accuracy_points": lambda v, **k: plots.accuracy_points(make_runs(v), **k),
-    "forest": lambda v, **k: plots.forest(stats.compare(make_runs(v), v[0]), v[0], **k),
-    "epochs_to_target": lambda v, **k: plots.epochs_to_target(
-        make_convergence(v), stats.epochs_to(make_epochs(v), 0.5), **k
-    ),
-    "gap_against_accuracy": lambda v, **k: plots.gap_against_accuracy(make_runs(v), **k),
-    "learning_rate_sensitivity": lambda v, **k: plots.learning_rate_sensitivity(
-        make_tuning(v), v[1], **k
-    ),
-    "layer_scale": lambda v, **k: network_plots.layer_scale(
-        make_layers(v).assign(gradient=lambda t: t["gradient"].where(t["layer"] != "C3", 0)),
-        v[1],
-        **k,
-    ),
-}
-PANELS = ("learning_curves", "learning_rate_sensitivity", "layer_scale")
-
-
-def make_techniques() -> tuple[pd.DataFrame, dict[str, str]]:
-    """The table of two techniques, and their baselines."""
-    first = make_summary(THREE).assign(study="optimization")
-    second = make_summary(["none", "flip", "shift"]).assign(study="augmentation")
-    both = pd.concat([first, second], ignore_index=True)
-    return both, {"optimization": "sgd", "augmentation": "none"}
-
-
-def make_rungs() -> pd.DataFrame:
-    rungs = [f"rung_{number}" for number in range(7)]
-    runs = make_runs(rungs)
-    return runs.assign(variant=pd.Categorical(runs["variant"], rungs))
-
-
-def make_trials() -> pd.DataFrame:
-    sizes = {1: (12, 5), 2: (4, 15), 3: (2, 60)}
-    rows = [
-        {"stage": stage, "epochs": epochs, "val_accuracy": 0.5 + 0.05 * stage + 0.02 * np.sin(i)}
-        for stage, (number, epochs) in sizes.items()
-        for i in range(number)
-    ]
-    trials = pd.DataFrame(rows)
-    return trials.assign(spent=trials["epochs"].cumsum(), best=trials["val_accuracy"].cummax())
-
-
-YEARS = {"rung_0": 1998, "rung_1": 1964, "rung_5": 2015}
-OTHERS: dict[str, Callable[..., Any]] = {
-    "ladder": lambda **k: plots.ladder(stats.steps(make_rungs()), YEARS, **k),
-    "search_progress": lambda **k: plots.search_progress(make_trials(), **k),
-    "confusion_matrix": lambda **k: network_plots.confusion_matrix(MATRIX, CLASSES, **k),
-    "first_layer_kernels": lambda **k: network_plots.first_layer_kernels(KERNELS, **k),
-    "images": lambda **k: network_plots.images(PICTURES, [0, 1, 2, 3, 0, 1, 2, 0], CLASSES, **k),
-    "averaged_together": lambda **k: network_plots.averaged_together(**k),
-}
 
 
 def whole(axes: Any) -> Figure:
@@ -299,105 +109,10 @@ def test_picture_by_variant(name: str) -> Figure:
 
 
 @picture
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [*OTHERS, *WHOLE_FIGURES])
 def test_picture(name: str) -> Figure:
     style.use_style()
-    return whole(OTHERS[name]())
-
-
-@picture
-def test_picture_of_forests() -> Figure:
-    style.use_style()
-    return whole(plots.forests(*make_techniques(), limit=9))
-
-
-@picture
-def test_picture_of_accuracy_against_convergence() -> Figure:
-    style.use_style()
-    table, baselines = make_techniques()
-    table.loc[table["variant"] == "shift", ["mean", "epochs_to_50"]] = 0.1, np.inf
-    return whole(plots.accuracy_against_convergence(table, 0.5, baselines))
-
-
-NAMES = {"A": "ReLU", "B": "max pooling", "C": "flip", "D": "decay"}
-CELLS = [
-    "".join(letter for letter, there in zip("abcd", levels, strict=True) if there) or "none"
-    for levels in itertools.product((False, True), repeat=4)
-]
-
-
-def make_factorial() -> tuple[factorial.Design, pd.DataFrame]:
-    """Four techniques, one of which does harm and one nothing; two that overlap."""
-    fields = zip(NAMES.items(), Recipe.model_fields, strict=False)
-    factors = {
-        letter: {"name": name, "levels": {"without": {field: 0}, "with": {field: 1}}}
-        for (letter, name), field in fields
-    }
-    design = factorial.Design.model_validate({"factors": factors})
-    rows = {}
-    for place, cell in enumerate(CELLS):
-        a, b, c, d = (letter in cell.replace("none", "") for letter in "abcd")
-        mean = 0.55 + 0.05 * a + 0.03 * b - 0.02 * (a and b) - 0.01 * c + 0.0003 * d
-        rows[cell] = [mean + 0.002 * np.sin(3 * place) + 0.004 * np.sin(place + s) for s in (0, 2)]
-    return design, pd.DataFrame.from_dict(rows, orient="index")
-
-
-@picture
-def test_picture_of_effects() -> Figure:
-    style.use_style()
-    return whole(factorial_plots.effects(factorial.effects(*make_factorial()), NAMES))
-
-
-@picture
-def test_picture_of_interactions() -> Figure:
-    style.use_style()
-    return whole(factorial_plots.interactions(factorial.effects(*make_factorial()), NAMES))
-
-
-@picture
-def test_picture_of_four_means() -> Figure:
-    style.use_style()
-    means = {pair: factorial.four_means(*make_factorial(), pair) for pair in ("AB", "BC", "CD")}
-    return whole(factorial_plots.four_means(means, NAMES)[0])
-
-
-@picture
-def test_picture_of_what_was_foretold() -> Figure:
-    style.use_style()
-    table = factorial.predicted(*make_factorial())
-    return whole(factorial_plots.foretold(table.assign(left_out=table.index.isin(["none", "abc"]))))
-
-
-@picture
-def test_picture_of_a_staircase() -> Figure:
-    style.use_style()
-    design, accuracy = make_factorial()
-    way, bottom = factorial.additivity(design, accuracy), accuracy.loc["none"].mean()
-    return whole(factorial_plots.staircase(factorial.effects(design, accuracy), way, bottom, NAMES))
-
-
-@picture
-def test_picture_of_kernel_histograms() -> Figure:
-    style.use_style()
-    return whole(network_plots.kernel_histograms(make_quantiles(), "momentum"))
-
-
-@picture
-@pytest.mark.parametrize("status", ["stopped_early", "diverged"])
-def test_picture_of_a_history(status: str) -> Figure:
-    style.use_style()
-    return whole(network_plots.history(make_run(status, broken=status == "diverged")))
-
-
-@picture
-def test_picture_of_curves_of_unequal_length() -> Figure:
-    style.use_style()
-    epochs = make_epochs()
-    stopped = (epochs["variant"] == "adam") & (epochs["seed"] == 1) & (epochs["epoch"] > 4)
-    lost = (epochs["variant"] == "sgd") & (epochs["seed"] == 2) & (epochs["epoch"] == 3)
-    epochs.loc[lost, "loss"] = np.nan
-    gone = (epochs["variant"] == "sgd") & (epochs["seed"] == 2) & (epochs["epoch"] > 3)
-    return whole(plots.learning_curves(epochs[~stopped & ~gone]))
+    return whole((OTHERS | WHOLE_FIGURES)[name]())
 
 
 def unused_tick_labels(figure: Figure) -> set[Any]:
@@ -423,20 +138,21 @@ def test_no_text_lies_on_another_or_is_cut_off(name: str, variants: list[str]) -
     figure = whole(drawn)
     style.label_source(figure, "digits", 6, 3)
     figure.draw_without_rendering()
-    room = figure.bbox.padded(0.5)
-    boxes = {
-        text: text.get_window_extent()
+    room, unused = figure.bbox.padded(0.5), unused_tick_labels(figure)
+    texts = [
+        text
         for text in figure.findobj(plt.Text)
-        if text.get_text() and text.get_visible() and text not in unused_tick_labels(figure)
-    }
-    for text, box in boxes.items():
+        if text.get_text() and text.get_visible() and text not in unused
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    for text, box in zip(texts, boxes, strict=True):
         beyond = (room.x0 - box.x0, room.y0 - box.y0, box.x1 - room.x1, box.y1 - room.y1)
         assert max(beyond) <= 0, f"cut off: {text.get_text()}"
-    listed = list(boxes.items())
-    for place, (text, box) in enumerate(listed):
-        for other, other_box in listed[place + 1 :]:
-            overlap = box.padded(-1).overlaps(other_box.padded(-1))
-            assert not overlap, f"{text.get_text()!r} on {other.get_text()!r}"
+    corners = np.sort([box.padded(-1).get_points() for box in boxes], axis=1)
+    low, high = corners[:, 0], corners[:, 1]
+    overlap = (low[:, None] <= high).all(axis=-1)
+    pairs = np.argwhere(np.triu(overlap & overlap.T, k=1))
+    assert [[texts[place].get_text() for place in pair] for pair in pairs] == []
 
 
 @pytest.mark.parametrize("name", [*BY_VARIANT, *OTHERS])
@@ -506,7 +222,7 @@ def test_one_epoch_is_visible() -> None:
         assert len(panel.containers) == 1
         assert [line.get_marker() for line in panel.lines][:1] == ["o"]
         assert all(tick == int(tick) for tick in panel.get_xticks())
-    for panel in network_plots.history(make_run(epochs=1)):
+    for panel in network_plots.history(one_run(epochs=1)):
         assert [line.get_marker() for line in panel.lines].count("o") == 2
 
 
@@ -544,7 +260,7 @@ def test_a_study_in_which_all_diverged_is_drawn() -> None:
 
 
 def test_effects_are_sorted_and_filled_where_they_are_significant() -> None:
-    effects = factorial.effects(*make_factorial())
+    effects = make_effects()
     axes = factorial_plots.effects(effects, NAMES)
     ticks = [tick.get_text() for tick in axes.get_yticklabels()]
     assert ticks == ["ReLU", "max pooling", "decay", "flip"]
@@ -555,7 +271,7 @@ def test_effects_are_sorted_and_filled_where_they_are_significant() -> None:
 
 
 def test_interactions_frame_what_is_significant() -> None:
-    effects = factorial.effects(*make_factorial())
+    effects = make_effects()
     effects["p_holm"] = np.where(effects.index.isin(["AB", "A"]), 0.049, 0.05)
     axes = factorial_plots.interactions(effects, NAMES)
     (frame,) = axes.patches
@@ -690,29 +406,26 @@ def test_zero_has_a_place_on_the_logarithmic_axis() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("arguments", "longest", "text"),
     [
-        (("cifar10", 20, 5), "CIFAR-10, 20 epochs, 5 seeds"),
-        (("cifar10", 20, 10), "CIFAR-10, 20 epochs, 10 seeds"),
-        (("cifar10", 2, 5), "CIFAR-10, 2 epochs, 5 seeds: a rehearsal, not the study"),
-        (("cifar10", 30, 5), "CIFAR-10, 30 epochs, 5 seeds: a rehearsal, not the study"),
-        (("cifar10", 20, 1), "CIFAR-10, 20 epochs, 1 seed: a rehearsal, not the study"),
-        (("digits", 20, 5), "digits, 20 epochs, 5 seeds: a rehearsal, not the study"),
-        (("cifar10",), "CIFAR-10"),
-        (("mnist",), "MNIST: a rehearsal, not the study"),
+        (("cifar10", 20, 5), None, "CIFAR-10, 20 epochs, 5 seeds"),
+        (("cifar10", 20, 5), 20, "CIFAR-10, 20 epochs, 5 seeds"),
+        (("cifar10", 20, 5), 150, "CIFAR-10, 20 to 150 epochs, 5 seeds"),
+        (("cifar10", 20, 10), None, "CIFAR-10, 20 epochs, 10 seeds"),
+        (("cifar10", 2, 5), None, "CIFAR-10, 2 epochs, 5 seeds: a rehearsal, not the study"),
+        (("cifar10", 30, 5), None, "CIFAR-10, 30 epochs, 5 seeds: a rehearsal, not the study"),
+        (("cifar10", 20, 1), None, "CIFAR-10, 20 epochs, 1 seed: a rehearsal, not the study"),
+        (("digits", 20, 5), None, "digits, 20 epochs, 5 seeds: a rehearsal, not the study"),
+        (("cifar10",), None, "CIFAR-10"),
+        (("mnist",), None, "MNIST: a rehearsal, not the study"),
     ],
 )
-def test_source_is_named_and_a_rehearsal_called_one(arguments: Any, text: str) -> None:
+def test_source_is_named_and_a_rehearsal_called_one(
+    arguments: Any, longest: int | None, text: str
+) -> None:
     figure, axes = plt.subplots()
-    style.label_source(axes, *arguments)
+    style.label_source(axes, *arguments, longest=longest)
     assert figure.get_supxlabel() == text
-
-
-@pytest.mark.parametrize(("longest", "text"), [(150, "20 to 150 epochs"), (20, "20 epochs")])
-def test_the_longest_of_unequal_runs_is_named(longest: int, text: str) -> None:
-    figure, axes = plt.subplots()
-    style.label_source(axes, "cifar10", 20, 5, longest=longest)
-    assert figure.get_supxlabel() == f"CIFAR-10, {text}, 5 seeds"
 
 
 def test_saved_figures_are_the_same_bytes_each_time(tmp_path: Any) -> None:
@@ -767,7 +480,7 @@ def test_tuning_and_final_runs_do_not_mix() -> None:
             "none for momentum; there are some for sgd, adam",
         ),
         (lambda: network_plots.kernel_histograms({}), "no quantiles"),
-        (lambda: network_plots.history(make_run(), [plt.figure().add_subplot()]), "found 1 axes"),
+        (lambda: network_plots.history(one_run(), [plt.figure().add_subplot()]), "found 1 axes"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(draw: Callable[[], Any], message: str) -> None:
