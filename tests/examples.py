@@ -3,16 +3,31 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 
 from lenet_keras.recipe import Recipe
 from lenet_keras.run import History, Provenance, Run, Scores
+from lenet_study.runner import run_study
+from lenet_study.study import Study
 
+# A study of two variants that are trained side by side, as its file says it.
+MOMENTUM: dict[str, Any] = {
+    "title": "Momentum",
+    "question": "Does it help?",
+    "dataset": "digits",
+    "baseline": "plain",
+    "variants": {"plain": {}, "heavy": {"momentum": 0.9}},
+    "tuning": {"learning_rates": [0.03, 0.1], "epochs": 1, "seeds": [1000]},
+    "seeds": 2,
+    "epochs": 2,
+}
 posix_only = pytest.mark.skipif(
     os.name == "nt", reason="Windows has no SIGKILL, no limit of a file's size, no root"
 )
@@ -47,6 +62,30 @@ def make_run(recipe: Recipe | None = None, seed: int = 0, **changes: object) -> 
         ),
     }
     return Run(**values | changes)
+
+
+def run_table(accuracy: Mapping[str, Any], **columns: object) -> pd.DataFrame:
+    """Final runs with these test accuracies: `accuracy[variant]`, a sequence or by seed."""
+    rows = [
+        {
+            "study": "optimization",
+            "variant": variant,
+            "purpose": "final",
+            "seed": seed,
+            "key": f"{variant}0",
+            "status": "completed",
+            "dataset": "cifar10",
+            "learning_rate": 0.1,
+            "train_accuracy": value + 0.2,
+            "val_accuracy": value + 0.01,
+            "test_accuracy": value,
+            "test_loss": 1.0 - value,
+            "seconds": 2.0**seed,
+        }
+        for variant, values in accuracy.items()
+        for seed, value in (values if isinstance(values, dict) else dict(enumerate(values))).items()
+    ]
+    return pd.DataFrame(rows).assign(**columns)
 
 
 def make_provenance(**changes: object) -> Provenance:
@@ -96,6 +135,43 @@ def train_quickly(
             changes |= {"test": None, "confusion_matrix": None}
         runs.append(run.model_copy(update=changes))
     return runs
+
+
+def run_quickly(study: Study, folder: Path, **arguments: Any) -> pd.DataFrame:
+    """The study trained by `train_quickly`, its records in `folder`/results."""
+    how: dict[str, Any] = {"data_dir": folder, "progress": False, "trainer": train_quickly}
+    return run_study(study, folder / "results", **how | arguments)
+
+
+def altered(change: Callable[[Run], dict[str, Any]]) -> Callable[..., list[Run]]:
+    """A trainer that changes fields in the runs of `train_quickly`."""
+
+    def trainer(*arguments: Any) -> list[Run]:
+        return [run.model_copy(update=change(run)) for run in train_quickly(*arguments)]
+
+    return trainer
+
+
+def tuned(run: Run, accuracy: float | None) -> dict[str, Any]:
+    """The fields of a run with this validation accuracy; None: it diverged, and says 1."""
+    score = run.validation.model_copy(update={"accuracy": accuracy or 1.0})
+    return {"validation": score, "status": "completed" if accuracy else "diverged"}
+
+
+def interrupted(folder: Path, after: int) -> Callable[..., list[Run]]:
+    """`train_quickly`, stopped by Ctrl-C after so many calls."""
+
+    def trainer(*arguments: Any) -> list[Run]:
+        if len(calls(folder)) == after:
+            raise KeyboardInterrupt
+        return train_quickly(*arguments)
+
+    return trainer
+
+
+def write_yaml(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
 
 
 def set_pause(folder: Path, seconds: float) -> None:

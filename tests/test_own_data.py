@@ -1,22 +1,18 @@
 """One's own images: any number of classes, any size, a name of their own; and CIFAR-100."""
 
 import hashlib
-import io
 import json
-import os
 import pickle
 import shutil
-import subprocess
-import sys
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from examples import posix_only
+from examples import MOMENTUM, posix_only, write_yaml
+from here import invoke
+from mirror import packed, python2_pickle
 from PIL import Image
 
 from lenet_keras import data as datasets
@@ -33,16 +29,8 @@ from lenet_study.runner import run_study
 from lenet_study.study import Study
 from lenet_study.training import train_alone, train_stack
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.usefixtures("keras_home")
 CLASSES = ("ash", "birch", "cedar", "elm", "fir")
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cache, no data from the environment and no network."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.delenv("LENET_DATA", raising=False)
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
 
 def draw(folder: Path, classes: tuple[str, ...] = CLASSES, each: int = 12) -> Path:
@@ -79,15 +67,7 @@ OF_TWELVE = Recipe(dataset="grey-12", batch_size=16, epochs=2, label_smoothing=0
 def test_five_classes_by_the_command_line(pictures: Path, tmp_path: Path) -> None:
     where = ("--data-dir", str(pictures.parent))
     settings = ("--set", "dataset=my-images", "--set", "batch_size=16", "--epochs", "2")
-    answer = subprocess.run(
-        [sys.executable, ROOT / "train.py", *settings, *where, "--out", "run", "--quiet"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        text=True,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
+    answer = invoke(tmp_path, cli.train, *settings, *where, "--out", "run", "--quiet")
     assert answer.returncode == 0, answer.stderr
     assert "Dataset: my-images (40 training, 10 validation, 10 test images)" in answer.stdout
     assert "60 images, 64 × 64, are resized to 32 × 32 pixels" in answer.stderr
@@ -98,8 +78,8 @@ def test_five_classes_by_the_command_line(pictures: Path, tmp_path: Path) -> Non
     assert len(run.correct) == 10
     assert (tmp_path / "run" / "curves.png").exists()
 
-    answer = CliRunner().invoke(cli.evaluate, [str(tmp_path / "run"), *where, "--json"])
-    assert answer.exit_code == 0, answer.output
+    answer = invoke(tmp_path, cli.evaluate, "run", *where, "--json")
+    assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout)
     assert (found["dataset"], found["as_recorded"]) == ("my-images", True)
     assert list(found["classes"]) == list(CLASSES)
@@ -159,12 +139,9 @@ def test_twelve_classes_alone_side_by_side_and_taught(twelve: datasets.Dataset) 
 
 
 def test_a_study_of_one_s_own_images(pictures: Path, tmp_path: Path) -> None:
-    (tmp_path / "momentum.yaml").write_text(
-        "title: Momentum\nquestion: Does it help?\ndataset: my-images\nbase: {batch_size: 16}\n"
-        "baseline: plain\nvariants: {plain: {}, heavy: {momentum: 0.9}}\n"
-        "tuning: {learning_rates: [0.05], epochs: 1, seeds: [1000]}\nseeds: 2\nepochs: 1\n"
-    )
-    study = Study.from_yaml(tmp_path / "momentum.yaml")
+    content = MOMENTUM | {"dataset": "my-images", "base": {"batch_size": 16}, "epochs": 1}
+    content |= {"tuning": MOMENTUM["tuning"] | {"learning_rates": [0.05]}}
+    study = Study.from_yaml(write_yaml(tmp_path / "momentum.yaml", content))
     run_study(study, tmp_path / "results", data_dir=pictures.parent, progress=False)
     table = records.table(tmp_path / "results")
     assert set(table["dataset"]) == {"my-images"}
@@ -270,11 +247,11 @@ def test_what_cannot_be_trained_is_refused(
     how: str, arguments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     spoil(draw(tmp_path / "my-images"), how)
-    where = ["--data-dir", str(tmp_path), "--out", str(tmp_path / "run"), "--quiet"]
-    given = ["--set", "dataset=my-images", "--set", "batch_size=16", "--epochs", "1", *arguments]
-    answer = CliRunner().invoke(cli.train, [*given, *where])
-    assert answer.exit_code == 2, answer.output
-    assert message in answer.output
+    where = ("--data-dir", str(tmp_path), "--out", "run", "--quiet")
+    given = ("--set", "dataset=my-images", "--set", "batch_size=16", "--epochs", "1", *arguments)
+    answer = invoke(tmp_path, cli.train, *given, *where)
+    assert answer.returncode == 2, answer.stdout
+    assert message in answer.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -323,17 +300,9 @@ def test_cifar100_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name, count in (("train", 300), ("test", 100)):
         planes[name] = random.integers(0, 256, (count, 3072), dtype=np.uint8)
         labels = {b"fine_labels": [i % 100 for i in range(count)], b"coarse_labels": [0] * count}
-        # As Python 2 and its numpy named things.
-        pickled = pickle.dumps({b"data": planes[name], **labels}, protocol=3)
-        files[name] = pickled.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+        files[name] = python2_pickle({b"data": planes[name], **labels})
     names = [f"thing {number}".encode() for number in range(100)]
     files["meta"] = pickle.dumps({b"fine_label_names": names, b"coarse_label_names": []}, 3)
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"cifar-100-python/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
     made = replace(
         datasets.CIFAR100,
         archive=PublishedFile(datasets.CIFAR100.archive.path, "md5:0", ()),
@@ -343,7 +312,7 @@ def test_cifar100_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(datasets, "CIFAR100", made)
     archive = tmp_path / "data" / "cifar-100-python.tar.gz"
     archive.parent.mkdir()
-    archive.write_bytes(packed.getvalue())
+    archive.write_bytes(packed(files, "cifar-100-python"))
     data = load_data("cifar100", archive.parent)
     assert (data.name, data.class_names[99]) == ("cifar100", "thing 99")
     assert [len(split) for split in (data.train, data.validation, data.test)] == [200, 100, 100]
@@ -357,11 +326,8 @@ def test_cifar100_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     without_mirrors = replace(datasets.CIFAR10, archive=replace(datasets.CIFAR10.archive, urls=()))
     with pytest.raises(UnavailableError, match="holds no CIFAR-10"):
         load_cifar10(archive.parent, source=without_mirrors)
-    with tarfile.open(archive, "w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content[:-1] + b"x")
-            tar.addfile(member, io.BytesIO(content[:-1] + b"x"))
+    damaged = {name: content[:-1] + b"x" for name, content in files.items()}
+    archive.write_bytes(packed(damaged, "damaged"))
     with pytest.raises(InputError, match="train: is not the published file"):
         load_data("cifar100", archive.parent)
     archive.unlink()
