@@ -1,14 +1,17 @@
-"""What `test_regimes.py` asks of a process of its own, in a folder with a study and a search: to
-train them as the command line does, and the numbers of lone networks and stacks."""
+"""What `test_regimes.py` asks of a process of its own: what it says of its arithmetic, and, in a
+folder with a study and a search, to train them as the command line does, and the numbers of lone
+networks and stacks."""
 
 import json
 import sys
+from pathlib import Path
 
 from test_stack import BASE, distance, lone_weights, weights_after
 
 from lenet_keras.backend import instruction_set, onednn, tf
 from lenet_study.cli import main
 
+COMMANDS = ("study rates.yaml --quiet", "reproduce --sample 1", "search search.yaml --quiet")
 NETWORKS = {
     "plain": {"activation": "silu"},
     "normalised": {"normalization": "batch", "learning_rate": 0.01},
@@ -21,12 +24,11 @@ def asked_in_a_trace() -> tf.Tensor:
     return tf.constant(onednn())
 
 
-for command in ("study rates.yaml --quiet", "reproduce --sample 1", "search search.yaml --quiet"):
-    main(command.split(), standalone_mode=False)
-
-onednn.cache_clear()
 found = {"onednn": bool(asked_in_a_trace()), "instruction_set": instruction_set()}
-for name, fields in NETWORKS.items():
+trains = Path("rates.yaml").exists()
+for command in COMMANDS if trains else ():
+    main(command.split(), standalone_mode=False)
+for name, fields in NETWORKS.items() if trains else ():
     recipe = BASE.replace(**fields)
     stack = [recipe, recipe.replace(learning_rate=recipe.learning_rate / 2)]
     plain = [lone_weights(member) for member in stack]

@@ -1,7 +1,6 @@
 """The command line as people call it, on the digits."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,14 +12,12 @@ import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from examples import posix_only
-from here import invoke
+from examples import MOMENTUM, posix_only, write_yaml
+from here import LENET, ROOT, call, cut_off, environment, files, invoke, no_file_above
 
 from lenet_study import cli, records
 
-ROOT = Path(__file__).parent.parent
-TRAIN, EVALUATE = str(ROOT / "train.py"), str(ROOT / "evaluate.py")
-LENET = ("-m", "lenet_study")
+TRAIN = str(ROOT / "train.py")
 PROGRAMS = {"train": cli.train, "evaluate": cli.evaluate, "lenet": cli.main}
 SHORT = ("--dataset", "digits", "--epochs", "1")
 RUN_FILES = ["curves.png", "model.keras", "run.json"]
@@ -29,44 +26,10 @@ import lenet_keras, lenet_study.cli
 print("all that only reads")
 import lenet_keras.training
 """
-TECHNIQUE = """
-title: Momentum
-question: Does momentum help on the digits?
-dataset: digits
-base: {activation: relu, kernel_initializer: he_normal}
-baseline: plain
-variants: {plain: {}, heavy: {momentum: 0.9}}
-tuning: {learning_rates: [0.03, 0.1], epochs: 1, seeds: [1000]}
-seeds: 2
-epochs: 1
-"""
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """No CIFAR-10 at hand and no network: Keras' cache is empty and the proxy is a closed port."""
-    nowhere = "http://127.0.0.1:9"
-    cut_off = {"KERAS_HOME": str(folder.parent / "keras")}
-    cut_off |= {"HTTPS_PROXY": nowhere, "https_proxy": nowhere}
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("LENET_DATA", "NO_PROXY", "no_proxy")
-    }
-    return inherited | cut_off | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-
-
-def call(folder: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run `python <arguments>` in `folder` to its end."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment(folder),
-        text=True,
-        capture_output=True,
-        timeout=300,
-        check=False,
-        **settings,  # type: ignore[call-overload]
-    )
+TECHNIQUE = MOMENTUM | {
+    "base": {"activation": "relu", "kernel_initializer": "he_normal"},
+    "epochs": 1,
+}
 
 
 def start_and_wait_for(text: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -74,7 +37,7 @@ def start_and_wait_for(text: str, folder: Path, *arguments: str) -> subprocess.P
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
-        env=environment(folder),
+        env=environment(**cut_off(folder.parent)),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -97,15 +60,6 @@ def refused(answer: subprocess.CompletedProcess[str], message: str, code: int = 
     assert "Traceback" not in answer.stderr
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which `first` is called."""
@@ -116,7 +70,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(newcomer: Path) -> subprocess.CompletedProcess[str]:
     """`train.py` as a newcomer without CIFAR-10 calls it."""
     options = ("--dataset", "auto", "--set", "learning_rate=0.3", "--epochs", "2", "--seed", "7")
-    return call(newcomer, TRAIN, *options, "--out", "runs/first")
+    return call(newcomer, TRAIN, *options, "--out", "runs/first", **cut_off(newcomer.parent))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +89,7 @@ def copy(run_dir: Path, tmp_path: Path) -> Path:
 def test_train_writes_a_run_and_says_where(
     first: subprocess.CompletedProcess[str], run_dir: Path, newcomer: Path
 ) -> None:
-    assert sorted(contents(newcomer)) == [f"runs/first/{name}" for name in RUN_FILES]
+    assert sorted(files(newcomer)) == [f"runs/first/{name}" for name in RUN_FILES]
     run = records.read(run_dir / "run.json")
     assert (run.seed, run.recipe.dataset, run.recipe.learning_rate) == (7, "digits", 0.3)
     assert len(run.history.val_loss) == run.recipe.epochs == 2
@@ -152,7 +106,7 @@ def test_train_writes_a_run_and_says_where(
 
 
 def test_evaluate_finds_the_recorded_scores(copy: Path) -> None:
-    answer = call(copy.parent, EVALUATE, "run", "--json")
+    answer = invoke(copy.parent, cli.evaluate, "run", "--json")
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout)
     run = records.read(copy / "run.json")
@@ -165,7 +119,7 @@ def test_evaluate_finds_the_recorded_scores(copy: Path) -> None:
     assert found["confusion_matrix"] == [list(row) for row in run.confusion_matrix]
     shares = {name: row["accuracy"] for name, row in found["classes"].items()}
     assert shares == pytest.approx(run.per_class_accuracy)
-    assert sorted(contents(copy)) == ["confusion.png", *RUN_FILES]
+    assert sorted(files(copy)) == ["confusion.png", *RUN_FILES]
     assert (copy / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -178,7 +132,7 @@ def test_overwrite_replaces_a_run_and_evaluate_sees_another_model(copy: Path) ->
     answer = invoke(copy.parent, cli.train, *options)
     assert answer.returncode == 0, answer.stderr
     assert "epoch" not in answer.stderr
-    assert sorted(contents(copy.parent)) == [
+    assert sorted(files(copy.parent)) == [
         ".run.old/run.json",
         *(f"run/{name}" for name in RUN_FILES),
     ]
@@ -198,7 +152,7 @@ def test_overwrite_replaces_a_run_and_evaluate_sees_another_model(copy: Path) ->
 
 @posix_only
 def test_ctrl_c_leaves_the_old_run_whole_and_nothing_else(copy: Path) -> None:
-    before = contents(copy.parent)
+    before = files(copy.parent)
     arguments = ("--dataset", "digits", "--epochs", "9999", "--out", "run", "--overwrite")
     process = start_and_wait_for("epoch 2", copy.parent, TRAIN, *arguments)
     process.send_signal(signal.SIGINT)
@@ -206,7 +160,7 @@ def test_ctrl_c_leaves_the_old_run_whole_and_nothing_else(copy: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert "interrupted. Nothing was written." in errors
-    assert contents(copy.parent) == before
+    assert files(copy.parent) == before
 
 
 @pytest.fixture
@@ -231,37 +185,22 @@ def test_a_full_disk_leaves_no_half_of_a_run(small_disk: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("command", [["-m", "lenet_study"], ["-m", "lenet_study", "train"]])
-def test_help_that_finds_no_room_says_so(command: list[str]) -> None:
+@pytest.mark.parametrize("command", [LENET, (*LENET, "train")])
+def test_help_that_finds_no_room_says_so(command: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
-        answer = subprocess.run(
-            [sys.executable, *command, "--help"],
-            cwd=ROOT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        process = [sys.executable, *command, "--help"]
+        told = {"stdout": full, "stderr": subprocess.PIPE, "text": True}
+        answer = subprocess.run(process, cwd=ROOT, env=environment(), check=False, **told)
     refused(answer, "No space left on device. Free space first.", 1)
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """Files of 100 kB at most; a model has three times as many."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @posix_only
-def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path, small_files: None) -> None:
-    before = contents(copy.parent)
-    answer = invoke(copy.parent, cli.train, *SHORT, "--out", "run", "--overwrite")
+def test_a_file_that_may_not_grow_leaves_the_old_run_whole(copy: Path) -> None:
+    before = files(copy.parent)
+    with no_file_above(100_000):  # a model has three times as many
+        answer = invoke(copy.parent, cli.train, *SHORT, "--out", "run", "--overwrite")
     refused(answer, "run: the run cannot be written (File too large)", 1)
-    assert contents(copy.parent) == before
+    assert files(copy.parent) == before
 
 
 @pytest.mark.parametrize(
@@ -281,7 +220,7 @@ def test_evaluate_refuses_what_train_did_not_write(
 ) -> None:
     (copy / name).write_bytes((copy / name).read_bytes().replace(old, new))
     refused(invoke(copy.parent, cli.evaluate, "run"), message)
-    assert sorted(contents(copy)) == RUN_FILES
+    assert sorted(files(copy)) == RUN_FILES
 
 
 @pytest.mark.parametrize(
@@ -333,17 +272,17 @@ def test_bad_input_is_answered_with_what_to_do(
     arguments: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "typo.yaml").write_text("epoch: 3\n")
-    (tmp_path / "momentum.yaml").write_text(TECHNIQUE)
+    write_yaml(tmp_path / "momentum.yaml", TECHNIQUE)
     (tmp_path / "notes.txt").write_text("a file")
     for folder, name in (("taken", "run.json"), ("taken", "model.keras"), ("mine", "diary.txt")):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text("kept")
-    before = contents(tmp_path)
+    before = files(tmp_path)
     program, *options = arguments.split()
     answer = invoke(tmp_path, PROGRAMS[program], *options)
     refused(answer, message)
     assert answer.stdout in ("", "Dataset: digits\n")
-    assert contents(tmp_path) == before
+    assert files(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -359,10 +298,8 @@ def test_a_number_of_threads_that_is_none_is_refused_by_what_computes(
     imported: str,
     errors: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("LENET_THREADS", "two")
-    answer = call(tmp_path, *arguments)
+    answer = call(tmp_path, *arguments, LENET_THREADS="two")
     assert (answer.returncode, answer.stdout) == (code, imported)
     assert errors in answer.stderr
 
@@ -399,7 +336,7 @@ except SystemExit as end:
 
 
 def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
-    (tmp_path / "momentum.yaml").write_text(TECHNIQUE)
+    write_yaml(tmp_path / "momentum.yaml", TECHNIQUE)
     answer = invoke(tmp_path, cli.main, "study", "momentum.yaml", "--quiet")
     assert answer.returncode == 0, answer.stderr
     runs = records.table(tmp_path / "results")
@@ -409,6 +346,11 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
         ("tuning", "heavy"): 2,
         ("tuning", "plain"): 2,
     }
+    assert (runs["stack_size"] > 1).all()
+    paths = records.find(tmp_path / "results", purpose="final")
+    trained = [records.read(path) for path in paths]
+    digests = {(run.seed, run.provenance.batches_digest) for run in trained}
+    assert len(digests) == 2  # a seed fixes the minibatches, whatever the variant
     lines = answer.stdout.splitlines()
     assert lines[0] == "Dataset: digits"
     final = runs[runs["purpose"] == "final"]
@@ -433,7 +375,7 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     assert (listing.wait(60), listing.stderr.read()) == (1, "")
 
     # One record as it was and one with another history: the second is to be found out.
-    held, changed = records.find(tmp_path / "results", purpose="final")[:2]
+    held, changed = paths[:2]
     run = records.read(changed)
     loss = run.history.val_loss[0]
     assert loss is not None
@@ -445,6 +387,6 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     answer = invoke(tmp_path, cli.main, "reproduce", *options)
     refused(answer, "1 of 2 runs came out otherwise", 1)
     good, bad = sorted(answer.stdout.splitlines(), key=lambda line: "NOT" in line)
-    assert f"{held.name}: reproduced" in good
+    assert f"{held.name}: reproduced to the last digit" in good
     assert f"{changed.name}: NOT reproduced" in bad
     assert f"recorded {loss + 0.5!r}, retrained {loss!r}" in bad

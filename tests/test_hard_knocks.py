@@ -2,15 +2,14 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from here import invoke
+from here import LENET, ROOT, call, cut_off, files, invoke
 from nbformat.v4 import new_output
-from test_notebooks import LENET, ROOT, call, files, write_notebook, written
+from test_notebooks import write_notebook, written
 
 from lenet_keras.recipe import InputError
 from lenet_study import cli, notebooks
@@ -60,23 +59,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "project"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python <arguments>` in `folder`, in this process's environment."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        text=True,
-        encoding="utf-8",
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
     settings: Path,
 ) -> None:
-    path = settings / "notebooks" / "01_one.ipynb"
+    path, own = settings / "notebooks" / "01_one.ipynb", {"PYTHONPATH": os.environ["PYTHONPATH"]}
     write_notebook(
         path,
         "from matplotlib import pyplot as plt\n_ = plt.plot([1, 2])",
@@ -86,7 +72,7 @@ def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
         "from lenet_study import style\n_ = style.save(plt.figure(), f'{figures_dir}/drawn')",
         parameters='figures_dir = "../figures"',
     )
-    answer = run(settings, *LENET, "notebooks", "--in-place", "--quiet")
+    answer = call(settings, *LENET, "notebooks", "--in-place", "--quiet", **own)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     _, figure, code, computing, _ = nbformat.read(path, as_version=4).cells
     assert "image/png" in figure.outputs[-1].data
@@ -99,8 +85,8 @@ def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
     del content.cells[3]  # TensorFlow is dear to import, and what it finds has been seen
     nbformat.write(content, path)
     (path.parent / "conftest.py").write_bytes((ROOT / "notebooks" / "conftest.py").read_bytes())
-    before = files(settings)
-    answer = run(settings, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "notebooks")
+    before, guard = files(settings), ("-m", "pytest", "--nbval", "-p", "no:cacheprovider")
+    answer = call(settings, *guard, "notebooks", **own)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert files(settings) == before
 
@@ -126,9 +112,8 @@ def test_a_notebook_imports_the_package_beside_it_wherever_another_is_installed(
     (tmp_path / "configs").mkdir()
     path = tmp_path / "notebooks" / "01_one.ipynb"
     write_notebook(path, notebooks.SET_UP, "import lenet_keras; print(lenet_keras.__file__)")
-    answer = call(
-        tmp_path, "-m", "papermill", "notebooks/01_one.ipynb", "out.ipynb", "-k", "python3"
-    )
+    arguments = ("-m", "papermill", "notebooks/01_one.ipynb", "out.ipynb", "-k", "python3")
+    answer = call(tmp_path, *arguments, **cut_off(tmp_path))
     assert answer.returncode == 0, answer.stderr
     assert written(tmp_path / "out.ipynb").strip() == str(beside)
 

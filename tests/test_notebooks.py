@@ -1,29 +1,25 @@
 """The notebooks run, in a batch and alone, and what is stored in them is what the records say."""
 
 import ast
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 import yaml
-from click.testing import CliRunner
-from examples import make_run, train_quickly
+from examples import MOMENTUM, make_run, run_quickly, write_yaml
+from here import LENET, ROOT, call, cut_off, files, invoke
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import notebooks, records
 from lenet_study.cli import main
-from lenet_study.runner import run_study
 from lenet_study.study import Study
 from lenet_study.widgets import WIDGET
 
-ROOT = Path(__file__).parent.parent
 COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = {
     "dataset": "cifar10",
@@ -34,30 +30,7 @@ PARAMETERS = {
     "executor": "local",
     "quick": False,
 }
-LENET = ("-m", "lenet_study")
 REHEARSAL = ("-p", "dataset", "digits", "-p", "epochs", "1", "-p", "seeds", "2")
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """No CIFAR-10 at hand and no network: Keras' cache is empty and the proxy is a closed port."""
-    nowhere = "http://127.0.0.1:9"
-    cut_off = {"KERAS_HOME": str(folder / "keras"), "PYTHONPATH": str(ROOT)}
-    cut_off |= {"HTTPS_PROXY": nowhere, "https_proxy": nowhere, "IPYTHONDIR": str(folder / "ipy")}
-    kept = {k: v for k, v in os.environ.items() if k.upper() not in ("LENET_DATA", "NO_PROXY")}
-    return kept | cut_off
-
-
-def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python <arguments>` in `folder` to its end."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment(folder),
-        text=True,
-        capture_output=True,
-        timeout=550,
-        check=False,
-    )
 
 
 def write_notebook(path: Path, *sources: str, parameters: str = "seeds = 5") -> None:
@@ -70,10 +43,6 @@ def written(path: Path) -> str:
     """Everything that the cells of an executed notebook printed."""
     cells = nbformat.read(path, as_version=4).cells
     return "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # The committed notebooks
@@ -161,12 +130,10 @@ def test_a_notebook_opened_alone_fetches_the_rest_or_says_what_it_needs(tmp_path
     )
 
     arguments = ("-m", "papermill", "1_a.ipynb", "out.ipynb", "-k", "python3")
-    refused = call(alone, *arguments)
+    refused = call(alone, *arguments, **cut_off(alone))
     assert refused.returncode != 0
     assert "set LENET_REPOSITORY" in refused.stderr
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LENET_REPOSITORY", there.as_uri())
-        fetched = call(alone, *arguments)
+    fetched = call(alone, *arguments, **cut_off(alone), LENET_REPOSITORY=there.as_uri())
     assert fetched.returncode == 0, fetched.stderr
     assert written(alone / "out.ipynb").strip() == str(alone / "lenet-keras" / "notebooks")
 
@@ -253,7 +220,8 @@ def test_a_failed_notebook_is_reported_and_the_others_go_on(tmp_path: Path) -> N
     write_notebook(folder / "01_wrong.ipynb", "x = 1", "# of course\n1 / 0", "print('never')")
     write_notebook(folder / "02_dead.ipynb", "import os; os._exit(1)")
     write_notebook(folder / "10_right.ipynb", "print('here', seeds)")
-    answer = call(tmp_path, *LENET, "notebooks", "-p", "seeds", "3", "-o", "out/today", "--quiet")
+    given = ("-p", "seeds", "3", "-o", "out/today", "--quiet")
+    answer = call(tmp_path, *LENET, "notebooks", *given, **cut_off(tmp_path))
     assert answer.returncode == 1
     assert "3 of 4" not in answer.stderr
     assert "Error: 2 of 4 notebooks failed." in answer.stderr
@@ -308,14 +276,13 @@ def test_notebooks_run_in_their_own_folder_and_find_the_data(
     ],
 )
 def test_a_slip_is_explained_and_nothing_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+    tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     write_notebook(tmp_path / "notebooks" / "01_one.ipynb")
     before = files(tmp_path / "notebooks")
-    monkeypatch.chdir(tmp_path)
-    answer = CliRunner().invoke(main, ["notebooks", *arguments])
-    assert answer.exit_code == 2
-    assert message in answer.output
+    answer = invoke(tmp_path, main, "notebooks", *arguments)
+    assert answer.returncode == 2
+    assert message in answer.stderr
     assert not (tmp_path / "runs").exists()
     assert files(tmp_path / "notebooks") == before
 
@@ -375,17 +342,18 @@ def guarded(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "notebooks", there, ignore=lambda _, names: {*names} - KEPT)
     summary = there / "99_summary.ipynb"
     content = nbformat.read(summary, as_version=4)
-    for cell in content.cells:
+    # To draw takes longest, and what is drawn is told in words too.
+    told = [c for c in content.cells if not re.search(r"style\.show|write_figures", c.source)]
+    content.cells = told
+    for cell in told:
         if cell.cell_type == "code":
-            cell.outputs = []  # its figures of other techniques are not missed
+            cell.outputs = []  # what it says of other techniques is not missed
     nbformat.write(content, summary)
     configs.mkdir()
     for name in ("normalization", "schedule"):
         shutil.copy(ROOT / "configs" / f"{name}.yaml", configs)
-        study = Study.from_yaml(configs / f"{name}.yaml")
-        how: dict[str, Any] = {"progress": False, "trainer": train_quickly}
-        run_study(study, tmp_path / "results", data_dir=tmp_path, **how)
-    answer = call(tmp_path, *LENET, "notebooks", "--in-place", "--quiet")
+        run_quickly(Study.from_yaml(configs / f"{name}.yaml"), tmp_path)
+    answer = call(tmp_path, *LENET, "notebooks", "--in-place", "--quiet", **cut_off(tmp_path))
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
     shutil.copy(ROOT / "configs" / "best.yaml", configs)  # a recipe: no runs to lack
@@ -399,7 +367,7 @@ def guarded(tmp_path: Path) -> Path:
     nbformat.write(content, there / "05_normalization.ipynb")
     outside = {**read_yaml(configs / "schedule.yaml"), "in_summary": False}
     outside |= {"epochs": 3, "tuning": FEW}  # recipes that no other study has recorded
-    (configs / "ladder.yaml").write_text(yaml.safe_dump(outside, sort_keys=False))
+    write_yaml(configs / "ladder.yaml", outside)
     write_notebook(there / "90_tale.ipynb", 'path = "../configs/ladder.yaml"')
     return tmp_path
 
@@ -417,9 +385,8 @@ def mark_executed(path: Path) -> None:
 
 def nbval(project: Path) -> tuple[str, set[str]]:
     """What the guard says, and the notebooks that it finds wrong."""
-    answer = call(
-        project, "-m", "pytest", "--nbval", "-rfEs", "-p", "no:cacheprovider", "notebooks"
-    )
+    guard = ("-m", "pytest", "--nbval", "-rfEs", "-p", "no:cacheprovider", "notebooks")
+    answer = call(project, *guard, **cut_off(project))
     red = set(re.findall(r"(?m)^(?:FAILED|ERROR) notebooks/(\w+)\.ipynb", answer.stdout))
     assert answer.returncode == bool(red), answer.stdout + answer.stderr
     return answer.stdout, red
@@ -461,8 +428,10 @@ def test_a_technique_trains_live_in_its_notebook_and_the_summary_tables_it(tmp_p
     only = ("--only", "schedule", "--only", "summary")
     copy_project(tmp_path, "schedule")
     file = tmp_path / "configs" / "schedule.yaml"
-    file.write_text(yaml.safe_dump({**read_yaml(file), "tuning": FEW}, sort_keys=False))
-    answer = call(tmp_path, *LENET, "notebooks", *only, *REHEARSAL, "-o", "out", "--quiet")
+    smaller = {**read_yaml(file), "tuning": FEW, "twice": []}
+    write_yaml(file, smaller)
+    given = (*only, *REHEARSAL, "-o", "out", "--quiet")
+    answer = call(tmp_path, *LENET, "notebooks", *given, **cut_off(tmp_path))
     assert answer.returncode == 0, answer.stdout + answer.stderr
     study = Study.from_yaml(file).resized(2, 1, "digits")
     runs = study.table(tmp_path / "out" / "results")
@@ -486,18 +455,8 @@ def copy_project(folder: Path, *techniques: str) -> None:
     shutil.copy(ROOT / "README.md", folder)
 
 
-SMALL = """
-title: Momentum
-question: Does momentum help?
-base: {activation: relu, kernel_initializer: he_normal}
-baseline: plain
-variants: {plain: {}, heavy: {momentum: 0.9}}
-tuning: {learning_rates: [0.03, 0.1], epochs: 1, seeds: [1000]}
-seeds: 3
-epochs: 2
-"""
-
-
+BASE = {"activation": "relu", "kernel_initializer": "he_normal"}
+SMALL = {**MOMENTUM, "dataset": "cifar10", "base": BASE, "seeds": 3}
 ALL = "\n".join(f"{name} = {value!r}" for name, value in PARAMETERS.items())
 OWN_CELLS = (
     """
@@ -521,23 +480,17 @@ report.results(runs, history, technique.study.baseline)
 def test_a_reader_opens_a_file_of_their_own_and_git_sees_nothing(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "configs").mkdir()
-    own = SMALL.replace("title: Momentum", "title: Heavy or not\ndataset: digits")
-    (tmp_path / "runs/mine.yaml").write_text(own)
-    study = Study.from_yaml(tmp_path / "runs/mine.yaml")
-    run_study(
-        study,
-        tmp_path / "runs/mine/results",
-        data_dir=tmp_path,
-        progress=False,
-        trainer=train_quickly,
-    )
+    own = {**SMALL, "title": "Heavy or not", "dataset": "digits"}
+    study = Study.from_yaml(write_yaml(tmp_path / "runs/mine.yaml", own))
+    run_quickly(study, tmp_path / "runs/mine")
     write_notebook(tmp_path / "notebooks/02_any.ipynb", *OWN_CELLS, parameters=ALL)
     (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "ipy/\nkeras/\n")
     git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
     for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Start"]):
         subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
 
-    answer = call(tmp_path, *LENET, "notebooks", "-o", "runs/notebooks", "--quiet")
+    given = ("-o", "runs/notebooks", "--quiet")
+    answer = call(tmp_path, *LENET, "notebooks", *given, **cut_off(tmp_path))
     assert "InputError: runs/yours.yaml: there is no such file here or in the" in answer.stdout
     done = nbformat.read(tmp_path / "runs/notebooks/02_any.ipynb", as_version=4)
     shown = [cell.outputs for cell in done.cells if cell.cell_type == "code"]
@@ -565,17 +518,18 @@ print(summary.scope(summary.read("../configs", results_dir, **size)))
 def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: Path) -> None:
     copy_project(tmp_path)
     write_notebook(tmp_path / "notebooks" / "99_summary.ipynb", SCOPE, parameters=ALL)
-    (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
-    aside = SMALL.replace("title: Momentum", "title: Aside\nin_summary: false")
-    (tmp_path / "configs" / "aside.yaml").write_text(aside)
-    study = Study.model_validate({"name": "momentum", **yaml.safe_load(SMALL)})
+    study = Study.from_yaml(write_yaml(tmp_path / "configs" / "momentum.yaml", SMALL))
+    aside = {**SMALL, "title": "Aside", "in_summary": False}
+    write_yaml(tmp_path / "configs" / "aside.yaml", aside)
     committed = study.recipe("plain", 0.1)
     records.write(
         make_run(committed), tmp_path / f"results/momentum/plain-{committed.key}/seed-0.json"
     )
     before = files(tmp_path)
 
-    answer = call(tmp_path, *LENET, "everything", "--seeds", "2", "--epochs", "1", "--quiet")
+    given = ("everything", "--seeds", "2", "--epochs", "1", "--quiet")
+    alone: dict[str, str | None] = {**cut_off(tmp_path), "PYTHONPATH": str(ROOT)}
+    answer = invoke(tmp_path, main, *given, **alone)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     first, second, *_, last = answer.stdout.splitlines()
     assert first.startswith("Dataset: digits")
@@ -591,7 +545,7 @@ def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: 
     assert found.splitlines()[-1] in page.read_text()
     assert (tmp_path / "runs/rehearsal/figures/variants.svg").exists()
 
-    answer = call(tmp_path, *LENET, "everything", "--seeds", "2", "--epochs", "1", "--quiet")
+    answer = invoke(tmp_path, main, *given, **alone)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "8 runs, 0 of them trained now" in answer.stdout
     assert answer.stdout.count(": reproduced to the last digit") == 3
@@ -602,17 +556,14 @@ def test_everything_on_the_digits_is_a_rehearsal_that_touches_nothing(tmp_path: 
 
 
 def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     copy_project(tmp_path)
-    (tmp_path / "configs" / "momentum.yaml").write_text(SMALL)
-    study = Study.from_yaml(tmp_path / "configs" / "momentum.yaml")
-    run_study(study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "Agg")  # which the command sets, and this puts back
-    answer = CliRunner().invoke(main, ["report"])
-    assert answer.exit_code == 0, answer.output
-    assert "results filled in" in answer.output
+    study = Study.from_yaml(write_yaml(tmp_path / "configs" / "momentum.yaml", SMALL))
+    run_quickly(study, tmp_path)
+    answer = invoke(tmp_path, main, "report")
+    assert answer.returncode == 0, answer.stderr
+    assert "results filled in" in answer.stdout
     drawn = files(tmp_path / "figures")
     assert sorted(drawn) == sorted(
         f"{name}.{kind}"
@@ -620,8 +571,7 @@ def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(
         for kind in ("png", "svg")
     )
     assert "| Momentum | plain |" in (tmp_path / "README.md").read_text()
-    answer = CliRunner().invoke(main, ["report"])
-    assert "as it was" in answer.output
+    assert "as it was" in invoke(tmp_path, main, "report").stdout
     assert files(tmp_path / "figures") == drawn
 
 

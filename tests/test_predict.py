@@ -5,8 +5,6 @@ import os
 import runpy
 import shutil
 import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from here import invoke
+from here import ROOT, invoke
 from PIL import Image, ImageDraw
 from scipy.special import softmax
 from sklearn.datasets import load_sample_image
@@ -26,7 +24,6 @@ from lenet_keras.data import FOLDER, load_data
 from lenet_keras.pictures import as_seen, open_picture
 from lenet_study import cli, model_card, run_folder
 
-ROOT = Path(__file__).parent.parent
 CHINA = Image.fromarray(load_sample_image("china.jpg"))  # 640 × 427
 WEIGHTS = ROOT / "weights"
 REAL = Path(os.environ.get("LENET_DATA", "."), FOLDER).is_dir()
@@ -264,30 +261,13 @@ def test_the_weights_are_those_of_the_recorded_run(tmp_path: Path) -> None:
     assert right == run.correct[chosen].tolist()
 
 
-def test_plain_keras_loads_the_weights(files: dict, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
+def test_a_script_is_the_command(name: str) -> None:
+    assert runpy.run_path(str(ROOT / f"{name}.py"))[name] is getattr(cli, name)
+
+
+def test_the_weights_are_small_and_their_card_says_what_the_records_say() -> None:
     assert (WEIGHTS / "model.keras").stat().st_size < 400_000
-    pixels = tmp_path / "pixels.npy"
-    np.save(pixels, seen(tmp_path / "china.jpg")[None])
-    program = """
-import sys
-sys.modules["lenet_keras"] = sys.modules["lenet_study"] = None
-import keras, numpy
-model = keras.saving.load_model(sys.argv[1])
-logits = model.predict(numpy.load(sys.argv[2]), verbose=0)
-print(*keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0])
-"""
-    arguments = [sys.executable, "-c", program, str(WEIGHTS / "model.keras"), str(pixels)]
-    answer = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path)
-    (shares,) = asked(tmp_path, "china.jpg")
-    expected = [shares[name] for name in run_folder.read(WEIGHTS).class_names]
-    np.testing.assert_allclose([float(x) for x in answer.stdout.split()], expected, atol=1e-5)
-
-
-def test_the_script_is_the_command() -> None:
-    assert runpy.run_path(str(ROOT / "predict.py"))["predict"] is cli.predict
-
-
-def test_the_card_says_what_the_records_say() -> None:
     expected = model_card.text(WEIGHTS, ROOT / "results")
     written = (WEIGHTS / "README.md").read_text(encoding="utf-8")
     assert written == expected, "call: python -m lenet_study report"

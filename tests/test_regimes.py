@@ -5,18 +5,14 @@ about either shows where it is wrong and nowhere else, so each regime is tried o
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from here import ROOT, call
 
-TESTS = Path(__file__).parent
 REGIMES = {
-    "as it is": {},
     "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
     "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
 }
@@ -42,29 +38,13 @@ SEARCH = {
 }
 
 
-@pytest.mark.parametrize("settings", REGIMES.values(), ids=REGIMES.keys())
-def test_the_command_line_trains_and_reproduces_and_numbers_are_those_of_plain_keras(
-    settings: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "rates.yaml").write_text(yaml.safe_dump(STUDY))
-    (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
-    own = {name for each in REGIMES.values() for name in each}
-    ours = {name: value for name, value in os.environ.items() if name not in own}
+def asked(folder: Path, regime: dict[str, str]) -> tuple[str, dict[str, float]]:
+    """What `regime.py` prints in `folder`, and the distances that it finds between networks."""
+    own: dict[str, str | None] = {name: None for each in REGIMES.values() for name in each}
     # oneDNN itself says what it does, so no regime passes for another.
-    regime = {**ours, "PYTHONPATH": str(TESTS.parent), "ONEDNN_VERBOSE": "1", **settings}
-    result = subprocess.run(
-        [sys.executable, str(TESTS / "regime.py")],
-        env=regime,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    variables = {**own, "ONEDNN_VERBOSE": "1", **regime}
+    result = call(folder, str(ROOT / "tests" / "regime.py"), **variables)
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr
-    assert len(list((tmp_path / "results/rates").rglob("seed-*.json"))) == 2 * 2 + 2 * 2
-    assert result.stdout.count("reproduced to the last digit") == 1
-    assert len(list((tmp_path / "results/search").rglob("seed-*.json"))) == 2
-
     found = json.loads(result.stderr.splitlines()[-1])
     onednn, instruction_set = found.pop("onednn"), found.pop("instruction_set")
     assert onednn == ("exec,cpu,convolution" in result.stdout)
@@ -74,5 +54,23 @@ def test_the_command_line_trains_and_reproduces_and_numbers_are_those_of_plain_k
         family = next(name for name in families if instruction_set.startswith(name))
         assert said[1] == families[family]
         assert family in ("AVX2", "AVX", "SSE41") or "ONEDNN_MAX_CPU_ISA" not in regime
+    return result.stdout, found
+
+
+def test_as_it_is_a_machine_says_how_it_computes(tmp_path: Path) -> None:
+    """All other tests train and compare in this regime."""
+    assert asked(tmp_path, {})[1] == {}
+
+
+@pytest.mark.parametrize("settings", REGIMES.values(), ids=REGIMES.keys())
+def test_the_command_line_trains_and_reproduces_and_numbers_are_those_of_plain_keras(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "rates.yaml").write_text(yaml.safe_dump(STUDY))
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(SEARCH))
+    said, found = asked(tmp_path, settings)
+    assert len(list((tmp_path / "results/rates").rglob("seed-*.json"))) == 2 * 2 + 2 * 2
+    assert said.count("reproduced to the last digit") == 1
+    assert len(list((tmp_path / "results/search").rglob("seed-*.json"))) == 2
     assert len(found) == 4
     assert all(distance < 1e-4 for distance in found.values()), found
