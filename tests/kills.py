@@ -27,28 +27,18 @@ from typing import Any
 
 import click
 import pandas as pd
-import yaml
-from examples import set_pause, train_quickly
+from examples import MOMENTUM, run_quickly, set_pause, train_quickly, write_yaml
+from here import ROOT, environment
 from tqdm import tqdm
 
 from lenet_keras.recipe import InputError
 from lenet_study import records
-from lenet_study.runner import run_study
 from lenet_study.search import Search
 from lenet_study.study import Study
 
-ROOT = Path(__file__).parent.parent
 TIMES = ["seconds", "wall_seconds"]
-STUDY: dict[str, Any] = {
-    "title": "A study",
-    "question": "Which?",
-    "dataset": "digits",
-    "baseline": "tanh",
-    "variants": {"tanh": {}, "relu": {"activation": "relu"}, "adam": {"optimizer": "adam"}},
-    "tuning": {"learning_rates": [0.003, 0.03], "epochs": 1, "seeds": [1000]},
-    "seeds": 8,
-    "epochs": 2,
-}
+THREE = {"plain": {}, "relu": {"activation": "relu"}, "adam": {"optimizer": "adam"}}
+STUDY: dict[str, Any] = {**MOMENTUM, "variants": THREE, "seeds": 8}
 SEARCH: dict[str, Any] = {
     "title": "A search",
     "question": "Which recipe?",
@@ -87,9 +77,7 @@ class Subject:
 
 def study_here(folder: Path) -> None:
     """A study with the made-up trainer."""
-    study = Study.model_validate({**STUDY, "name": "study"})
-    how: dict[str, Any] = {"data_dir": folder, "progress": False, "trainer": train_quickly}
-    run_study(study, folder / "results", **how)
+    run_quickly(Study.model_validate({**STUDY, "name": "study"}), folder)
 
 
 def search_here(folder: Path) -> None:
@@ -128,23 +116,16 @@ def _command(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "lenet_study", *arguments, "--quiet"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             start_new_session=True,
         )
 
 
-def _study_command(folder: Path) -> subprocess.Popen[bytes]:
-    file = folder / "study.yaml"
-    file.write_text(yaml.safe_dump(STUDY))
-    return _command(folder, "study", str(file), "--results", str(folder / "results"))
-
-
-def _search_command(folder: Path) -> subprocess.Popen[bytes]:
-    file = folder / "search.yaml"
-    file.write_text(yaml.safe_dump(SEARCH))
-    return _command(folder, "search", str(file), "--results", str(folder / "results"))
+def _file_command(name: str, content: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
+    file = write_yaml(folder / f"{name}.yaml", content)
+    return _command(folder, name, str(file), "--results", str(folder / "results"))
 
 
 def _notebooks_command(folder: Path) -> subprocess.Popen[bytes]:
@@ -158,8 +139,8 @@ def _notebooks_command(folder: Path) -> subprocess.Popen[bytes]:
 SUBJECTS = {
     "study": Subject(lambda folder: Forked(study_here, folder), 0.3),
     "search": Subject(lambda folder: Forked(search_here, folder), 0.3),
-    "study-command": Subject(_study_command, 0.9),
-    "search-command": Subject(_search_command, 0.9),
+    "study-command": Subject(lambda folder: _file_command("study", STUDY, folder), 0.9),
+    "search-command": Subject(lambda folder: _file_command("search", SEARCH, folder), 0.9),
     "notebooks-command": Subject(_notebooks_command, 0.9),
 }
 

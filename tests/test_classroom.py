@@ -4,26 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from examples import make_run, train_quickly
+from examples import MOMENTUM, make_run, run_quickly, train_quickly
 
 from lenet_keras.recipe import InputError
 from lenet_study import classroom, records
-from lenet_study.runner import run_seeds, run_study
+from lenet_study.runner import run_seeds
 from lenet_study.study import Study
 
-STUDY = Study.model_validate(
-    {
-        "name": "momentum",
-        "title": "Momentum",
-        "question": "Does it help?",
-        "baseline": "plain",
-        "dataset": "digits",
-        "variants": {"plain": {}, "heavy": {"momentum": 0.9}},
-        "tuning": {"learning_rates": [0.03, 0.1], "epochs": 1, "seeds": [1000]},
-        "seeds": 2,
-        "epochs": 2,
-    }
-)
+STUDY = Study.model_validate({"name": "momentum", **MOMENTUM})
 
 
 def scored(folder: Path, variant: str, seed: int, accuracy: float, rate: float = 0.1) -> None:
@@ -74,7 +62,7 @@ def test_seeds_of_ones_own_train_at_the_rates_that_are_tuned(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"no learning rate is tuned at this size for plain"):
         run_seeds(STUDY, range(7, 10), ana, tmp_path / "results", **how)
     assert not ana.exists()
-    run_study(STUDY, tmp_path / "results", **how)
+    run_quickly(STUDY, tmp_path)
     before = sorted((tmp_path / "results").rglob("*"))
     runs = run_seeds(STUDY, range(7, 10), ana, tmp_path / "results", **how)
     assert sorted((tmp_path / "results").rglob("*")) == before

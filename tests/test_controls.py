@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from examples import run_table
 from scipy import stats as scipy_stats
 
 from lenet_study import controls, stats
@@ -101,16 +102,9 @@ def test_images_are_left_out_where_no_record_tells_them() -> None:
     assert controls.with_images(table, one, "b") == {}
 
 
-def run_table(accuracy: dict[str, list[float]], validation: dict[str, list[float]]) -> pd.DataFrame:
-    rows = [
-        {
-            **{"purpose": "final", "variant": variant, "key": f"{variant}0", "seed": seed},
-            **{"test_accuracy": value, "val_accuracy": validation[variant][seed]},
-        }
-        for variant, values in accuracy.items()
-        for seed, value in enumerate(values)
-    ]
-    return pd.DataFrame(rows)
+def validated(accuracy: dict[str, list[float]]) -> pd.DataFrame:
+    """Runs that are as good on the validation images as on the test images."""
+    return run_table(accuracy).assign(val_accuracy=lambda runs: runs["test_accuracy"])
 
 
 LUCKY = [0.7, 0.71, 0.72, 0.71, 0.7]  # on the first five seeds
@@ -125,7 +119,7 @@ def test_a_winner_is_quoted_on_seeds_that_chose_nothing(seeds: int, gain: float)
         "lucky": (LUCKY + later)[:seeds],
         "late": (EVEN + LUCKY)[:seeds],  # better on validation too, but on seeds that do not choose
     }
-    runs = run_table(accuracy, accuracy)
+    runs = validated(accuracy)
     pair = controls.winner(runs, "plain").set_index("variant")
     assert set(pair.index) == {"plain", "lucky"}
     assert pair["fresh"].tolist() == [seeds == 10] * 2
@@ -142,7 +136,7 @@ def test_choosing_and_quoting_on_the_same_seeds_flatters_and_on_others_does_not(
     for _ in range(20):
         drawn = random.normal(0.6, 0.01, (9, 10))
         accuracy = dict(zip(names, drawn.tolist(), strict=True))
-        runs = run_table(accuracy, accuracy)
+        runs = validated(accuracy)
         few = runs[runs["seed"] < 5]
         gains.append([controls.winner(r, "v00")["difference"].max() for r in (few, runs)])
     flattered, honest = np.mean(gains, axis=0)
@@ -153,11 +147,9 @@ def test_choosing_and_quoting_on_the_same_seeds_flatters_and_on_others_does_not(
 def test_a_recipe_against_itself_is_paired_by_key_and_seed() -> None:
     first = {"a": [0.6, 0.61, 0.62], "b": [0.5, 0.52, 0.51]}
     again = {"a": [0.602, 0.613, 0.621], "b": first["b"]}
-    runs = run_table(first, first)
-    second = run_table(again, again).assign(
-        purpose="again", variant=lambda t: t["variant"] + "-again"
-    )
-    other = run_table(first, first).assign(purpose="tuning", seed=1000)
+    runs = validated(first)
+    second = validated(again).assign(purpose="again", variant=lambda t: t["variant"] + "-again")
+    other = validated(first).assign(purpose="tuning", seed=1000)
     table = controls.against_itself(pd.concat([second[::-1], runs, other])).set_index("variant")
     expected = stats.paired_difference(again["a"], first["a"])
     numbers = ["n", "difference", "difference_low", "difference_high", "p"]

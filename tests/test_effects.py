@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from examples import run_table
 from scipy import stats as scipy_stats
 
 from lenet_keras.recipe import InputError, Recipe
@@ -252,17 +253,8 @@ def test_four_means_are_those_of_the_cells(main: Design) -> None:
 
 
 def test_accuracies_by_cell() -> None:
-    rows = [
-        {
-            "variant": cell,
-            "purpose": "final",
-            "seed": seed,
-            "test_accuracy": 0.5 + 0.01 * seed + more,
-        }
-        for cell, more in (("a", 0.1), ("b", 0.0))
-        for seed in range(3)
-    ]
-    runs = pd.DataFrame(rows).astype({"variant": "category"})
+    runs = run_table({"a": [0.6, 0.61, 0.62], "b": [0.5, 0.51, 0.52]})
+    runs = runs.astype({"variant": "category"})
     tuning = runs.assign(purpose="tuning", seed=1000)
     accuracy = factorial.by_cell(pd.concat([runs, tuning]))
     assert accuracy.loc["a"].tolist() == pytest.approx([0.6, 0.61, 0.62])

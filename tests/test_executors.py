@@ -15,40 +15,23 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
-import yaml
-from examples import calls, posix_only, set_pause, train_quickly, until
+from examples import MOMENTUM, calls, posix_only, run_quickly, set_pause, until, write_yaml
 from workers import die, fail, hold_workers, whereabouts
 
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_study import executors, records
 from lenet_study.executors import open_executor
-from lenet_study.runner import run_study
 from lenet_study.study import Study
 
-STUDY: dict[str, Any] = {
-    "title": "Optimisation",
-    "question": "Which optimizer?",
-    "dataset": "digits",
-    "baseline": "sgd",
-    "variants": {"sgd": {}, "relu": {"activation": "relu"}, "adam": {"optimizer": "adam"}},
-    "tuning": {"learning_rates": [0.01, 0.1], "epochs": 1, "seeds": [1000]},
-    "seeds": 6,
-    "epochs": 2,
-}
+THREE = {"plain": {}, "relu": {"activation": "relu"}, "adam": {"optimizer": "adam"}}
+STUDY: dict[str, Any] = {**MOMENTUM, "variants": THREE, "seeds": 6}
 RUNS = 3 * 2 + 3 * 6
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    path = tmp_path / "optimization.yaml"
-    path.write_text(yaml.safe_dump(STUDY, sort_keys=False))
-    return Study.from_yaml(path)
-
-
-def run(study: Study, folder: Path, executor: str, **arguments: Any) -> pd.DataFrame:
-    arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
-    return run_study(study, folder / "results", executor=executor, **arguments)
+    return Study.from_yaml(write_yaml(tmp_path / "optimization.yaml", STUDY))
 
 
 def running(pid: int) -> bool:
@@ -64,7 +47,7 @@ def running(pid: int) -> bool:
 )
 def test_an_unknown_executor_is_explained(study: Study, tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=f"found '{name}'. Allowed: local, processes:N"):
-        run(study, tmp_path, name)
+        run_quickly(study, tmp_path, executor=name)
     assert not calls(tmp_path)
 
 
@@ -104,19 +87,19 @@ def test_every_executor_gives_the_same_table(study: Study, tmp_path: Path) -> No
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    expected = run(study, here, "local")
-    pd.testing.assert_frame_equal(run(study, there, "processes:2"), expected)
+    expected = run_quickly(study, here, executor="local")
+    pd.testing.assert_frame_equal(run_quickly(study, there, executor="processes:2"), expected)
     assert sorted(calls(there)) == sorted(calls(here))
     pids = {line.split()[0] for line in (there / "trained").read_text().splitlines()}
     assert str(os.getpid()) not in pids
 
 
 def test_a_worker_that_dies_is_named(study: Study, tmp_path: Path) -> None:
-    run(study, tmp_path, "local", variants=["sgd"])
+    run_quickly(study, tmp_path, executor="local", variants=["plain"])
     with pytest.raises(InputError, match="fewer processes"):
-        run(study, tmp_path, "processes:2", trainer=die)
+        run_quickly(study, tmp_path, executor="processes:2", trainer=die)
     assert len(study.table(tmp_path / "results")) == 2 + 6
-    assert len(run(study, tmp_path, "local")) == RUNS
+    assert len(run_quickly(study, tmp_path, executor="local")) == RUNS
 
 
 @posix_only
@@ -203,7 +186,7 @@ def trained_by(folder: Path) -> list[int]:
 def test_a_dask_worker_killed_mid_run(study: Study, tmp_path: Path, cluster: Cluster) -> None:
     set_pause(tmp_path, 0.3)
     with ThreadPoolExecutor() as pool:
-        table = pool.submit(run, study, tmp_path, cluster.name)
+        table = pool.submit(run_quickly, study, tmp_path, executor=cluster.name)
         until(lambda: table.done() or len(set(trained_by(tmp_path))) == 2)  # both are at work
         assert not table.done(), table.exception()
         victim = cluster.workers[0]
@@ -220,13 +203,13 @@ def test_a_dask_worker_killed_mid_run(study: Study, tmp_path: Path, cluster: Clu
     again = [call for call in set(asked) if asked.count(call) > 1]
     assert len(again) == 1  # the run that was lost, and no other
     (tmp_path / "alone").mkdir()
-    pd.testing.assert_frame_equal(rows, run(study, tmp_path / "alone", "local"))
+    pd.testing.assert_frame_equal(rows, run_quickly(study, tmp_path / "alone", executor="local"))
 
 
 def test_a_dask_scheduler_that_goes(study: Study, tmp_path: Path, cluster: Cluster) -> None:
     set_pause(tmp_path, 0.3)
     with ThreadPoolExecutor() as pool:
-        table = pool.submit(run, study, tmp_path, cluster.name)
+        table = pool.submit(run_quickly, study, tmp_path, executor=cluster.name)
         until(lambda: table.done() or len(trained_by(tmp_path)) >= 6)
         assert not table.done(), table.exception()
         cluster.scheduler.kill()
@@ -236,10 +219,10 @@ def test_a_dask_scheduler_that_goes(study: Study, tmp_path: Path, cluster: Clust
     assert 0 < len(kept) < RUNS
     assert not records.leftovers(tmp_path / "results")
     set_pause(tmp_path, 0)
-    rows = run(study, tmp_path, "local")
+    rows = run_quickly(study, tmp_path, executor="local")
     assert len(rows) == RUNS
     (tmp_path / "alone").mkdir()
-    pd.testing.assert_frame_equal(rows, run(study, tmp_path / "alone", "local"))
+    pd.testing.assert_frame_equal(rows, run_quickly(study, tmp_path / "alone", executor="local"))
 
 
 def test_no_dask_scheduler(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,13 +232,13 @@ def test_no_dask_scheduler(study: Study, tmp_path: Path, monkeypatch: pytest.Mon
         taken.bind(("127.0.0.1", 0))
         name = f"dask://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InputError, match="no Dask scheduler answers at tcp"):
-            run(study, tmp_path, name)
+            run_quickly(study, tmp_path, executor=name)
 
 
 def test_without_distributed(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)  # as if it were not installed
     with pytest.raises(InputError, match=r"pip install 'lenet-keras\[dask\]'"):
-        run(study, tmp_path, "dask://localhost:8786")
+        run_quickly(study, tmp_path, executor="dask://localhost:8786")
 
 
 def test_one_training_at_a_time_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
-from examples import calls, train_quickly
+from examples import altered, calls, run_quickly, tuned, write_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_study.factorial import NONE, Design, name_of
-from lenet_study.runner import run_study
 from lenet_study.study import LEARNED, Study, beyond, smoothed
 
 FILE = Path(__file__).parent.parent / "configs" / "factorial.yaml"
@@ -52,32 +50,16 @@ RUNS = 5 * 3 + 5 * 2 + 2  # cells × rates + cells × seeds + the second time
 
 
 def design_file(folder: Path, **changes: Any) -> Path:
-    path = folder / "together.yaml"
-    path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
-    return path
+    return write_yaml(folder / "together.yaml", CONTENT | changes)
 
 
 def trainer(curve: dict[float, float | None]) -> Any:
     """`train_quickly` with tuning accuracies by learning rate; None, or none given: diverged."""
-
-    def train(recipes: list[Recipe], *arguments: Any) -> list[Run]:
-        runs = []
-        for run in train_quickly(recipes, *arguments):
-            if run.test is None:
-                accuracy = curve.get(run.recipe.learning_rate)
-                score = run.validation.model_copy(update={"accuracy": accuracy or 0.1})
-                changes = {"validation": score, "status": "completed" if accuracy else "diverged"}
-                run = run.model_copy(update=changes)
-            runs.append(run)
-        return runs
-
-    return train
+    return altered(lambda run: {} if run.test else tuned(run, curve.get(run.recipe.learning_rate)))
 
 
 def run(study: Study, folder: Path, curve: dict[float, float | None]) -> Any:
-    return run_study(
-        study, folder / "results", data_dir=folder, progress=False, trainer=trainer(curve)
-    )
+    return run_quickly(study, folder, trainer=trainer(curve))
 
 
 INSIDE: dict[float, float | None] = {0.01: 0.5, 0.03: 0.6, 0.1: 0.5}
@@ -323,9 +305,7 @@ def test_a_grid_that_grows_goes_on_after_an_interruption(study: Study, tmp_path:
         return train(recipes, *arguments)
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(
-            study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=interrupted
-        )
+        run_quickly(study, tmp_path, trainer=interrupted)
     assert len(study.table(tmp_path / "results")) == 5 * 4
     assert len(run(study, tmp_path, curve)) == RUNS + 5 * 2
 
@@ -335,9 +315,7 @@ def test_a_listed_variant_that_learns_nothing_keeps_its_grid(tmp_path: Path) -> 
     listed["tuning"] = CONTENT["tuning"] | {"smoothed": False}
     variants = {"zeros": {"kernel_initializer": "zeros"}, "normal": {}}
     listed |= {"variants": variants, "baseline": "zeros", "seeds": 2, "epochs": 2}
-    path = tmp_path / "listed.yaml"
-    path.write_text(yaml.safe_dump(listed))
-    study = Study.from_yaml(path)
+    study = Study.from_yaml(write_yaml(tmp_path / "listed.yaml", listed))
     table = run(study, tmp_path, dict.fromkeys(INSIDE, 0.1))
     assert len(table) == 2 * 3 + 2 * 2
     assert study.learning_rates(tmp_path / "results") == {"zeros": 0.01, "normal": 0.01}
@@ -347,20 +325,13 @@ def test_a_listed_variant_that_learns_nothing_keeps_its_grid(tmp_path: Path) -> 
 def test_a_cell_that_learns_at_no_rate_is_named_and_nothing_is_lost(
     study: Study, tmp_path: Path, accuracy: float | None
 ) -> None:
-    inside = trainer(INSIDE)
-
-    def train(recipes: list[Recipe], *arguments: Any) -> list[Run]:
-        runs = []
-        for run in inside(recipes, *arguments):
-            if run.recipe.activation == "relu" and run.recipe.pooling == "average":
-                score = run.validation.model_copy(update={"accuracy": 0.1})
-                status = "completed" if accuracy else "diverged"
-                run = run.model_copy(update={"validation": score, "status": status})
-            runs.append(run)
-        return runs
+    def change(run: Run) -> dict[str, Any]:
+        if run.recipe.activation == "relu" and run.recipe.pooling == "average":
+            return tuned(run, accuracy)
+        return {} if run.test else tuned(run, INSIDE.get(run.recipe.learning_rate))
 
     def again() -> None:
-        run_study(study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train)
+        run_quickly(study, tmp_path, trainer=altered(change))
 
     with pytest.raises(InputError, match=r"no learning rate trains a \(.*0\.01, 0\.03, 0\.1\)"):
         again()

@@ -15,8 +15,19 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from examples import calls, make_provenance, make_run, train_quickly, until
-from here import invoke
+from examples import (
+    MOMENTUM,
+    altered,
+    calls,
+    interrupted,
+    make_provenance,
+    make_run,
+    run_quickly,
+    train_quickly,
+    until,
+    write_yaml,
+)
+from here import ROOT, call, environment, invoke
 from test_executors import TESTED, Cluster
 
 import lenet_keras
@@ -27,38 +38,20 @@ from lenet_study import cli, readme, records
 from lenet_study.files import write_csv
 from lenet_study.records import Location
 from lenet_study.reproduce import compare, draw
-from lenet_study.runner import alone_in, run_study
+from lenet_study.runner import alone_in
 from lenet_study.search import Search
 from lenet_study.study import Study
 
-ROOT = Path(__file__).parent.parent
-CONTENT: dict[str, Any] = {
-    "title": "Optimisation",
-    "question": "Which optimizer?",
-    "dataset": "digits",
-    "baseline": "sgd",
-    "variants": {"sgd": {}, "relu": {"activation": "relu"}},
-    "tuning": {"learning_rates": [0.01, 0.1], "epochs": 1, "seeds": [1000]},
-    "seeds": 2,
-    "epochs": 2,
-}
 RUNS = 2 * 2 + 2 * 2
 
 
 def study_file(folder: Path, **changes: Any) -> Path:
-    path = folder / "optimization.yaml"
-    path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
-    return path
+    return write_yaml(folder / "optimization.yaml", MOMENTUM | changes)
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     return Study.from_yaml(study_file(tmp_path))
-
-
-def run_quickly(study: Study, folder: Path, **arguments: Any) -> Any:
-    arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
-    return run_study(study, folder / "results", **arguments)
 
 
 # A cluster that cannot work
@@ -175,15 +168,9 @@ with open_executor("processes:2") as (pool, _):
 def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path, script: str, how: str) -> None:
     study_file(tmp_path)
     (tmp_path / "script.py").write_text(script)
-    ended = subprocess.run(
-        [sys.executable, "script.py" if how == "file" else "-"],
-        input=script,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": TESTED},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    given = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
+    command = [sys.executable, "script.py" if how == "file" else "-"]
+    ended = subprocess.run(command, input=script, env=environment(PYTHONPATH=TESTED), **given)
     assert ended.returncode
     last = ended.stderr.splitlines()[-1]
     assert "InputError: executor: no worker process could start" in last
@@ -216,13 +203,8 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path) -> None:
     source = Path(__file__).with_name("no_locks.c")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
     answers = [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL]
-    ended = subprocess.run(
-        [sys.executable, "-c", LOCKED, str(tmp_path / "study"), *map(str, answers)],
-        env={**os.environ, "LD_PRELOAD": str(library)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    given = ("-c", LOCKED, str(tmp_path / "study"), *map(str, answers))
+    ended = call(tmp_path, *given, LD_PRELOAD=str(library))
     told = ended.stdout.splitlines()
     assert len(told) == len(answers), ended.stderr
     for number, line in zip(answers, told, strict=True):
@@ -349,20 +331,6 @@ def test_switches_that_change_how_sums_are_rounded_are_part_of_the_provenance(
 # Silent successes
 
 
-def test_a_run_that_ended_early_elsewhere_is_compared_by_its_end() -> None:
-    run = make_run(test=None)
-    short = {name: getattr(run.history, name)[:1] for name in type(run.history).model_fields}
-    scores = run.validation.model_copy(update={"accuracy": run.validation.accuracy - 0.3})
-    again = run.model_copy(
-        update={
-            "history": type(run.history)(**short),
-            "validation": scores,
-            "provenance": make_provenance(device="another processor"),
-        }
-    )
-    assert not compare(Path("seed-0.json"), run, again).held
-
-
 def test_a_study_whose_records_vanish_meanwhile_does_not_succeed(
     study: Study, tmp_path: Path
 ) -> None:
@@ -396,14 +364,9 @@ SEARCH: dict[str, Any] = {
 def test_a_search_that_finds_nothing_does_not_name_a_winner(
     tmp_path: Path, status: str, stage: str, trials: int
 ) -> None:
-    def hopeless(*arguments: Any) -> Any:
-        chance = Scores(loss=2.3, accuracy=0.1, calibration_error=0.0)
-        changes = {"status": status, "validation": chance}
-        return [run.model_copy(update=changes) for run in train_quickly(*arguments)]
-
-    path = tmp_path / "search.yaml"
-    path.write_text(yaml.safe_dump(SEARCH))
-    search = Search.from_yaml(path)
+    chance = Scores(loss=2.3, accuracy=0.1, calibration_error=0.0)
+    hopeless = altered(lambda run: {"status": status, "validation": chance})
+    search = Search.from_yaml(write_yaml(tmp_path / "search.yaml", SEARCH))
     results = tmp_path / "results"
 
     def best() -> Recipe:
@@ -453,14 +416,14 @@ def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> Non
     configs.mkdir()
     study = Study.from_yaml(study_file(configs))
     run_quickly(study, tmp_path)
-    lacking = {**CONTENT, "title": "Schedule", "variants": {"sgd": {"schedule": "cosine"}}}
-    (configs / "schedule.yaml").write_text(yaml.safe_dump(lacking))
+    lacking = {**MOMENTUM, "title": "Schedule", "variants": {"plain": {"schedule": "cosine"}}}
+    write_yaml(configs / "schedule.yaml", lacking)
     page = tmp_path / "README.md"
     page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
     ended = invoke(tmp_path, cli.main, "report")
     assert ended.returncode == 1
     assert "so not in figures and README: Schedule." in ended.stderr
-    assert "Optimisation" in page.read_text()
+    assert "Momentum" in page.read_text()
     assert (tmp_path / "figures" / "techniques.png").exists()
 
 
@@ -468,7 +431,7 @@ def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> Non
 
 
 def test_an_interruption_changes_no_stack_of_grids_that_grow(tmp_path: Path) -> None:
-    variants = {"sgd": {}, **{f"momentum-{i}": {"momentum": i / 20} for i in range(1, 12)}}
+    variants = {"plain": {}, **{f"momentum-{i}": {"momentum": i / 20} for i in range(1, 12)}}
     tuning = {"learning_rates": [0.001, 0.01, 0.1], "epochs": 1, "seeds": [1000], "interior": True}
     study = Study.from_yaml(study_file(tmp_path, variants=variants, tuning=tuning))
 
@@ -476,17 +439,11 @@ def test_an_interruption_changes_no_stack_of_grids_that_grow(tmp_path: Path) -> 
         paths = (folder / "results").rglob("seed-*.json")
         return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
-    def interrupted(after: int) -> Path:
+    def trained_again(after: int) -> Path:
         folder = tmp_path / str(after)
         folder.mkdir()
-
-        def trainer(*arguments: Any) -> Any:
-            if len(calls(folder)) == after:
-                raise KeyboardInterrupt
-            return train_quickly(*arguments)
-
         with pytest.raises(KeyboardInterrupt):
-            run_quickly(study, folder, trainer=trainer)
+            run_quickly(study, folder, trainer=interrupted(folder, after))
         run_quickly(study, folder)
         return folder
 
@@ -494,19 +451,13 @@ def test_an_interruption_changes_no_stack_of_grids_that_grow(tmp_path: Path) -> 
     whole.mkdir()
     assert len(run_quickly(study, whole)) > len(variants) * (3 + 2)  # grids did grow
     for after in range(1, len(calls(whole))):
-        assert contents(interrupted(after)) == contents(whole)
+        assert contents(trained_again(after)) == contents(whole)
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     # In a process of its own, since it kills what it has forked: a lock that was held then, as
     # tqdm's for all processes, is never free again in this one.
-    campaign = [sys.executable, ROOT / "tests" / "kills.py", "--kills", "30", "study", "search"]
-    ended = subprocess.run(
-        [*campaign, "--folder", tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    campaign = (str(ROOT / "tests" / "kills.py"), "--kills", "30", "study", "search")
+    ended = call(tmp_path, *campaign, "--folder", str(tmp_path))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("Tally(kills=30, ") == 2

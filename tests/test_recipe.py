@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lenet_keras.recipe import InputError, Recipe, make_recipe, read_recipe, read_yaml
 
@@ -40,8 +38,7 @@ def test_a_field_added_with_a_default_changes_no_key():
     assert Later(weight_averaging=True).key != Recipe().key
 
 
-@given(st.data())
-def test_every_field_is_in_the_key(data):
+def test_every_field_is_in_the_key():
     others = {
         "dataset": "digits",
         "augmentation": ["flip"],
@@ -65,8 +62,8 @@ def test_every_field_is_in_the_key(data):
         "teachers": 4,
         "dtype_policy": "mixed_bfloat16",
     }
-    field = data.draw(st.sampled_from(sorted(others)))
-    assert Recipe(**{field: others[field]}).key != Recipe().key
+    keys = {Recipe(**{field: value}).key for field, value in others.items()}
+    assert len(keys | {Recipe().key}) == len(others) + 1
 
 
 def test_order_and_spelling_do_not_change_a_key():

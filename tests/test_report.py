@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from examples import run_table
 
 from lenet_study import controls, report, stats
 
@@ -10,29 +11,15 @@ from lenet_study import controls, report, stats
 def runs() -> pd.DataFrame:
     """Baseline at 50 %, one variant 10 points above, one as far below, one that wavers."""
     random = np.random.default_rng(0)
-    rows = []
-    for variant, level, spread in (
-        ("base", 0.5, 0.004),
-        ("worse", 0.4, 0.004),
-        ("better", 0.6, 0.004),
-        ("wavering", 0.51, 0.05),
-    ):
-        for seed in range(5):
-            accuracy = level + spread * random.standard_normal()
-            rows.append(
-                {
-                    "variant": variant,
-                    "purpose": "final",
-                    "seed": seed,
-                    "status": "completed",
-                    "learning_rate": 0.1,
-                    "train_accuracy": accuracy + 0.1,
-                    "val_accuracy": accuracy,
-                    "test_accuracy": accuracy,
-                    "seconds": 2.0,
-                }
-            )
-    return pd.DataFrame(rows)
+    levels = {"base": 0.5, "worse": 0.4, "better": 0.6, "wavering": 0.51}
+    table = run_table(
+        {
+            name: level + (0.05 if name == "wavering" else 0.004) * random.standard_normal(5)
+            for name, level in levels.items()
+        }
+    )
+    accuracy = table["test_accuracy"]
+    return table.assign(train_accuracy=accuracy + 0.1, val_accuracy=accuracy)
 
 
 def history(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
-from examples import calls, train_quickly
+from examples import calls, train_quickly, write_yaml
 
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
@@ -41,9 +40,7 @@ TRIALS = 8 + 3 * 2 + 1
 
 
 def search_in(folder: Path, **changes: Any) -> Search:
-    path = folder / "search.yaml"
-    path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
-    return Search.from_yaml(path)
+    return Search.from_yaml(write_yaml(folder / "search.yaml", CONTENT | changes))
 
 
 def run_quickly(search: Search, folder: Path) -> Any:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from examples import run_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
@@ -38,30 +39,6 @@ def _no_warning():
         yield
 
 
-def run_table(accuracy: dict[str, dict[int, float]], **columns: object) -> pd.DataFrame:
-    """A run table with the test accuracies `accuracy[variant][seed]`."""
-    rows = [
-        {
-            "study": "optimization",
-            "variant": variant,
-            "purpose": "final",
-            "seed": seed,
-            "key": f"{variant}0",
-            "status": "completed",
-            "dataset": "cifar10",
-            "learning_rate": 0.1,
-            "train_accuracy": value + 0.2,
-            "val_accuracy": value + 0.01,
-            "test_accuracy": value,
-            "test_loss": 1.0 - value,
-            "seconds": 2.0**seed,
-        }
-        for variant, values in accuracy.items()
-        for seed, value in values.items()
-    ]
-    return pd.DataFrame(rows).assign(**columns)
-
-
 def epoch_table(curves: dict[tuple[str, int], list[float]]) -> pd.DataFrame:
     """An epoch table with the validation accuracies `curves[variant, seed]`."""
     return pd.DataFrame(
@@ -73,7 +50,7 @@ def epoch_table(curves: dict[tuple[str, int], list[float]]) -> pd.DataFrame:
     )
 
 
-SLEEP = {"one": dict(enumerate(DRUG_1)), "two": dict(enumerate(DRUG_2))}
+SLEEP = {"one": DRUG_1, "two": DRUG_2}
 CURVES = {
     ("sgd", 0): [0.3, 0.5, 0.6, 0.7],
     ("sgd", 1): [0.3, 0.4, 0.55, 0.5],
@@ -596,19 +573,10 @@ def test_summary_puts_everything_in_one_table() -> None:
 
 
 def test_steps_compare_each_rung_with_the_one_before() -> None:
-    rungs = ["first", "second", "third"]
-    values = {
-        "first": [0.50, 0.52, 0.51],
-        "second": [0.60, 0.63, 0.61],
-        "third": [0.60, 0.64, 0.60],
-    }
-    runs = pd.DataFrame(
-        [
-            {"variant": name, "seed": seed, "purpose": "final", "test_accuracy": value}
-            for name in rungs
-            for seed, value in enumerate(values[name])
-        ]
-    ).assign(variant=lambda table: pd.Categorical(table["variant"], rungs))
+    values = {"first": [0.50, 0.52, 0.51], "second": [0.60, 0.63, 0.61]}
+    values["third"], rungs = [0.60, 0.64, 0.60], ["first", "second", "third"]
+    runs = run_table(values)
+    runs = runs.assign(variant=pd.Categorical(runs["variant"], rungs))
     steps = stats.steps(runs).set_index("variant")
     assert steps.index.tolist() == rungs
     assert np.isnan(steps.loc["first", "difference"])

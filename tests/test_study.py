@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -17,16 +16,22 @@ import pandas as pd
 import pytest
 import yaml
 from examples import (
+    altered,
     calls,
+    interrupted,
     make_provenance,
     make_run,
     posix_only,
+    run_quickly,
     set_pause,
     train_quickly,
+    tuned,
     until,
+    write_yaml,
 )
+from here import as_nobody
 
-from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.recipe import InputError
 from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.reproduce import compare, draw, reproduce
@@ -58,20 +63,12 @@ TIMES = ["seconds", "wall_seconds"]
 
 
 def study_file(folder: Path, **changes: Any) -> Path:
-    path = folder / "optimization.yaml"
-    path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
-    return path
+    return write_yaml(folder / "optimization.yaml", CONTENT | changes)
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     return Study.from_yaml(study_file(tmp_path))
-
-
-def run_quickly(study: Study, folder: Path, **arguments: Any) -> pd.DataFrame:
-    """The study trained by `train_quickly`, its records in `folder`/results."""
-    arguments = {"data_dir": folder, "progress": False, "trainer": train_quickly} | arguments
-    return run_study(study, folder / "results", **arguments)
 
 
 def files(folder: Path) -> list[str]:
@@ -90,13 +87,6 @@ def test_a_technique_file_gives_every_variant_the_same_budget(path: Path) -> Non
         steps = np.diff(np.log10(study.grid(variant)))
         assert len(steps) == 4
         assert steps == pytest.approx(0.5, abs=0.03)  # 1, 3, 10, 30, 100
-
-
-def test_there_is_a_technique_file_for_every_notebook() -> None:
-    assert {path.stem for path in CONFIGS} >= {
-        *["initialization", "optimization", "regularization", "activation", "normalization"],
-        *["augmentation", "schedule"],
-    }
 
 
 LADDER: dict[str, Any] = {
@@ -127,6 +117,10 @@ def test_a_rung_of_a_ladder_changes_the_one_below(tmp_path: Path) -> None:
     found = runs[runs["variant"] == "found"]
     assert found["learning_rate"].tolist() == [0.004, 0.004]
     assert found["epochs"].tolist() == [9, 9]
+
+
+def tuning(**changes: Any) -> dict[str, Any]:
+    return {"tuning": CONTENT["tuning"] | changes}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +161,16 @@ def test_a_rung_of_a_ladder_changes_the_one_below(tmp_path: Path) -> None:
             {"tuning": {"learning_rate": [0.1]}},
             "tuning.learning_rate: no such entry. Did you mean 'learning_rates'",
         ),
+        (tuning(learning_rates=[0.1, 0.1]), "a learning rate is given twice"),
+        (tuning(learning_rates=[0.1, -0.1]), "learning_rates.1: found -0.1"),
+        (tuning(learning_rates=[0.1, True]), "learning_rates.1: found True; allowed: a number"),
+        (
+            tuning(learning_rates=[0.1, 0.2, 0.3]),
+            "variants.adam.learning_rates: 2 rates, where tuning",
+        ),
+        (tuning(seeds=[]), "tuning.seeds: found []"),
+        (tuning(seeds=[5, 5]), "tuning.seeds: a seed is given twice"),
+        (tuning(seeds=[1]), "tuning.seeds: 1 is also a seed of the final runs (0 to 1)"),
     ],
 )
 def test_a_bad_study_file_is_explained(tmp_path: Path, changes: dict, message: str) -> None:
@@ -175,27 +179,6 @@ def test_a_bad_study_file_is_explained(tmp_path: Path, changes: dict, message: s
         Study.from_yaml(path)
     assert message in str(refused.value)
     assert str(path) in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"learning_rates": [0.1, 0.1]}, "a learning rate is given twice"),
-        ({"learning_rates": [0.1, -0.1]}, "learning_rates.1: found -0.1"),
-        ({"learning_rates": [0.1, True]}, "learning_rates.1: found True; allowed: a number"),
-        (
-            {"learning_rates": [0.1, 0.2, 0.3]},
-            "variants.adam.learning_rates: 2 rates, where tuning",
-        ),
-        ({"seeds": []}, "tuning.seeds: found []"),
-        ({"seeds": [5, 5]}, "tuning.seeds: a seed is given twice"),
-        ({"seeds": [1]}, "tuning.seeds: 1 is also a seed of the final runs (0 to 1)"),
-    ],
-)
-def test_bad_tuning_is_explained(tmp_path: Path, changes: dict, message: str) -> None:
-    path = study_file(tmp_path, tuning={**CONTENT["tuning"], **changes})
-    with pytest.raises(InputError, match=re.escape(message)):
-        Study.from_yaml(path)
 
 
 def test_a_variant_given_twice_is_refused(tmp_path: Path) -> None:
@@ -269,12 +252,6 @@ def test_one_more_variant_trains_only_that(study: Study, tmp_path: Path) -> None
     assert len(table) == RUNS + 6
 
 
-def test_some_variants_can_be_trained_first(study: Study, tmp_path: Path) -> None:
-    table = run_quickly(study, tmp_path, variants=["adam"])
-    assert set(table["variant"]) == {"adam"}
-    assert len(run_quickly(study, tmp_path)) == RUNS
-
-
 def test_a_rehearsal_never_mixes_with_the_study(study: Study, tmp_path: Path) -> None:
     table = run_quickly(study, tmp_path)
     rehearsal = run_quickly(study, tmp_path, epochs=1)
@@ -298,21 +275,6 @@ def test_runs_of_a_variant_that_has_changed_are_left_out(study: Study, tmp_path:
     assert len(table) == RUNS
 
 
-def accuracies(values: dict[float, float | None]) -> Callable[..., list[Run]]:
-    """A trainer whose validation accuracy is given by the learning rate; None: diverged."""
-
-    def trainer(recipes: list[Recipe], *arguments: Any) -> list[Run]:
-        runs = []
-        for run in train_quickly(recipes, *arguments):
-            accuracy = values[run.recipe.learning_rate]
-            score = run.validation.model_copy(update={"accuracy": accuracy or 1.0})
-            changes = {"validation": score, "status": "completed" if accuracy else "diverged"}
-            runs.append(run.model_copy(update=changes))
-        return runs
-
-    return trainer
-
-
 @pytest.mark.parametrize(
     ("found", "chosen"),
     [
@@ -325,7 +287,8 @@ def accuracies(values: dict[float, float | None]) -> Callable[..., list[Run]]:
 def test_the_best_learning_rate_is_chosen(
     study: Study, tmp_path: Path, found: dict[float, float | None], chosen: float
 ) -> None:
-    run_quickly(study, tmp_path, variants=["sgd"], trainer=accuracies(found))
+    trainer = altered(lambda run: tuned(run, found[run.recipe.learning_rate]))
+    run_quickly(study, tmp_path, variants=["sgd"], trainer=trainer)
     assert study.learning_rates(tmp_path / "results") == {"sgd": chosen}
 
 
@@ -362,20 +325,15 @@ def test_half_a_file_of_a_kill_is_cleared_away(study: Study, tmp_path: Path) -> 
 
 
 def test_ctrl_c_keeps_what_is_done(study: Study, tmp_path: Path) -> None:
-    def interrupted(*arguments: Any) -> list[Run]:
-        if len(calls(tmp_path)) == 3:
-            raise KeyboardInterrupt
-        return train_quickly(*arguments)
-
     with pytest.raises(KeyboardInterrupt):
-        run_quickly(study, tmp_path, trainer=interrupted)
+        run_quickly(study, tmp_path, trainer=interrupted(tmp_path, after=3))
     assert len(study.table(tmp_path / "results")) == 4 + 2 + 4  # stacks that were done
     assert len(run_quickly(study, tmp_path)) == RUNS
     assert len(calls(tmp_path)) == 8  # as without the interruption
 
 
 def test_two_studies_at_once(study: Study, tmp_path: Path) -> None:
-    set_pause(tmp_path, 0.5)
+    set_pause(tmp_path, 0.2)
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=run_quickly, args=(study, tmp_path))
     process.start()
@@ -404,20 +362,10 @@ def test_a_finished_study_is_read_from_a_read_only_folder(study: Study, tmp_path
         results = Path(folder, "results")
         (tmp_path / "results").rename(results)
         (results / "optimization" / ".seed-0.json.0123.tmp").write_text("")
-        for path in [Path(folder), *Path(folder).rglob("*")]:
-            path.chmod(0o555)
-        root = os.geteuid() == 0
-        if root:  # whom no file mode stops
-            os.seteuid(65534)
-        try:
+        with as_nobody(Path(folder), *Path(folder).rglob("*")):
             assert len(run_study(study, results, progress=False)) == RUNS
             with pytest.raises(InputError, match="Permission denied"):
                 run_study(study, results, seeds=3, progress=False)
-        finally:
-            if root:
-                os.seteuid(0)
-            for path in [Path(folder), *Path(folder).rglob("*")]:
-                path.chmod(0o755)
 
 
 def test_an_edited_record_stops_the_study(study: Study, tmp_path: Path) -> None:
@@ -443,18 +391,12 @@ def test_the_progress_line(study: Study, tmp_path: Path, capfd: pytest.CaptureFi
 # Reproduction
 
 
-def changed(share: float) -> Callable[..., list[Run]]:
-    """A trainer whose validation losses come out by this share higher."""
+def with_losses_higher(share: float) -> Callable[..., list[Run]]:
+    def change(run: Run) -> dict[str, Any]:
+        losses = tuple(loss * (1 + share) for loss in run.history.val_loss if loss)
+        return {"history": run.history.model_copy(update={"val_loss": losses})}
 
-    def trainer(*arguments: Any) -> list[Run]:
-        runs = []
-        for run in train_quickly(*arguments):
-            losses = tuple(loss * (1 + share) for loss in run.history.val_loss)
-            history = run.history.model_copy(update={"val_loss": losses})
-            runs.append(run.model_copy(update={"history": history}))
-        return runs
-
-    return trainer
+    return altered(change)
 
 
 @pytest.fixture
@@ -529,14 +471,20 @@ def test_a_run_is_reproduced_with_its_number_of_threads(
 @pytest.mark.usefixtures("same_threads")
 def test_a_changed_result_is_reported_with_both_numbers(study: Study, tmp_path: Path) -> None:
     run_quickly(study, tmp_path)
-    found = reproduce(
-        tmp_path / "results", data_dir=tmp_path, progress=False, trainer=changed(1e-15)
-    )
+    how: dict[str, Any] = {"data_dir": tmp_path, "progress": False}
+    found = reproduce(tmp_path / "results", trainer=with_losses_higher(1e-15), **how)
     assert not any(comparison.held for comparison in found)
     first = found[0]
     assert first.what == "val_loss, epoch 1"
     assert repr(first.recorded) in str(first)
     assert repr(first.retrained) in str(first)
+
+
+def again(run: Run, worse: float = 0.0, said: Any = None, **history: Any) -> Run:
+    """A second training of a run: with another history, a lower accuracy, on another machine."""
+    scores = run.validation.model_copy(update={"accuracy": run.validation.accuracy - worse})
+    changes = {"history": run.history.model_copy(update=history), "validation": scores}
+    return run.model_copy(update=changes | {"provenance": make_provenance(**said or {})})
 
 
 @pytest.mark.parametrize(
@@ -551,36 +499,35 @@ def test_another_machine_may_round_otherwise(
     share: float, moved: float, held: bool, rule: str
 ) -> None:
     run = make_run(test=None)
-    values = tuple(value * (1 + share) for value in run.history.val_loss if value)
-    scores = run.validation.model_copy(update={"accuracy": run.validation.accuracy - moved})
-    elsewhere = run.model_copy(
-        update={
-            "history": run.history.model_copy(update={"val_loss": (values[0], *[9.0] * 19)}),
-            "validation": scores,
-            "provenance": make_provenance(device="another processor"),
-        }
-    )
+    losses = [run.history.val_loss[0] * (1 + share), *[9.0] * 19]
+    elsewhere = again(run, moved, {"device": "another processor"}, val_loss=tuple(losses))
     comparison = compare(Path("seed-0.json"), run, elsewhere)
     assert (comparison.same_machine, comparison.held) == (False, held)
     assert rule in str(comparison)
 
 
+def test_a_run_that_ended_early_elsewhere_is_compared_by_its_end() -> None:
+    run = make_run(test=None)
+    short = {name: getattr(run.history, name)[:1] for name in type(run.history).model_fields}
+    elsewhere = again(run, 0.3, {"device": "another processor"}, **short)
+    assert not compare(Path("seed-0.json"), run, elsewhere).held
+
+
 def test_two_processors_of_one_name_are_two_kinds_of_machine() -> None:
     run = make_run(test=None)
     values = tuple(value * (1 + 1e-8) for value in run.history.val_loss if value)
-    again = run.model_copy(update={"history": run.history.model_copy(update={"val_loss": values})})
-    assert not compare(Path("seed-0.json"), run, again).held
+    rounded = again(run, val_loss=values)
+    assert not compare(Path("seed-0.json"), run, rounded).held
     for said in ({"instruction_set": "AVX512_CORE"}, {"onednn": None}, {"settings": {"X": "1"}}):
-        other = run.model_copy(update={"provenance": make_provenance(**said)})
-        assert compare(Path("seed-0.json"), other, again).held
+        other = again(run, said=said)
+        assert compare(Path("seed-0.json"), other, rounded).held
         # An older record says nothing of all this; equal digits speak for themselves.
         assert "to the last digit" in str(compare(Path("seed-0.json"), other, run))
 
 
 def test_other_data_are_no_reproduction() -> None:
     run = make_run()
-    other = run.model_copy(update={"provenance": make_provenance(dataset_fingerprint="0")})
-    comparison = compare(Path("seed-0.json"), run, other)
+    comparison = compare(Path("seed-0.json"), run, again(run, said={"dataset_fingerprint": "0"}))
     assert (comparison.held, comparison.what) == (False, "dataset_fingerprint")
 
 
@@ -600,19 +547,6 @@ REAL = {
     "tuning": {"learning_rates": [0.03, 0.1], "epochs": 1, "seeds": [1000]},
     "epochs": 1,
 }
-
-
-def test_the_digits_for_real(tmp_path: Path) -> None:
-    study = Study.from_yaml(study_file(tmp_path, **REAL))
-    table = run_study(study, tmp_path / "results", progress=False)
-    assert len(table) == 2 * 2 + 2 * 2
-    assert (table["stack_size"] > 1).all()
-    final = [records.read(p) for p in records.find(tmp_path / "results", purpose="final")]
-    digests = {(run.seed, run.provenance.batches_digest) for run in final}
-    assert len(digests) == 2  # a seed fixes the minibatches, whatever the variant
-    (comparison,) = reproduce(tmp_path / "results", sample=1, progress=False)
-    assert comparison.held
-    assert comparison.same_machine
 
 
 @pytest.mark.slow

@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from examples import make_run, train_quickly
+from examples import make_run, write_yaml
 from matplotlib import pyplot as plt
 
 from lenet_keras.recipe import InputError
 from lenet_keras.run import Run
 from lenet_study import readme, records, stats, style, summary
-from lenet_study.runner import run_study
 from lenet_study.study import Planned, Study
 
 ROOT = Path(__file__).parent.parent
@@ -33,8 +31,7 @@ def write_technique(folder: Path, name: str, variants: dict[str, dict], **change
     }
     path = folder / "configs" / f"{name}.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return Study.from_yaml(path)
+    return Study.from_yaml(write_yaml(path, content))
 
 
 def record(
@@ -233,14 +230,6 @@ def test_a_folder_without_techniques_is_explained(tmp_path: Path) -> None:
         summary.technique_files(tmp_path)
 
 
-def test_planned_runs_are_as_many_as_a_study_trains(tmp_path: Path) -> None:
-    study = write_technique(tmp_path, "one", {"plain": {}, "other": {"l2": 0.1}})
-    runs = run_study(
-        study, tmp_path / "results", data_dir=tmp_path, progress=False, trainer=train_quickly
-    )
-    assert study.planned_runs() == len(runs)
-
-
 def test_a_ladders_shared_tuning_counts_once(tmp_path: Path) -> None:
     write_technique(tmp_path, "one", {"plain": {}, "longer": {"epochs": 30}}, ladder=True)
     study = Study.from_yaml(tmp_path / "configs" / "one.yaml")
@@ -304,8 +293,7 @@ def write_factorial(folder: Path) -> Study:
         **{"factors": factors, "seeds": 5, "epochs": 20},
         "tuning": {"learning_rates": [0.01, 0.1, 1.0], "epochs": 2, "seeds": [1000]},
     }
-    (folder / "configs" / "factorial.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    study = Study.from_yaml(folder / "configs" / "factorial.yaml")
+    study = Study.from_yaml(write_yaml(folder / "configs" / "factorial.yaml", content))
     random = np.random.default_rng(0)
     scatter = random.normal(0, 0.0005, len(study.variants))
     levels = {

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-import yaml
-from examples import train_quickly
+from examples import MOMENTUM, train_quickly, write_yaml
 from matplotlib import pyplot as plt
 
 from lenet_keras.recipe import InputError, Recipe
@@ -12,10 +11,7 @@ from lenet_study import runner, stats
 from lenet_study.study import Study
 from lenet_study.technique import Technique, bases, difference, open_technique
 
-CONTENT = {
-    "title": "Momentum",
-    "question": "Does it help?",
-    "baseline": "plain",
+CONTENT = MOMENTUM | {
     "dataset": "cifar10",
     "variants": {"plain": {}, "momentum": {"momentum": 0.9}},
     "tuning": {"learning_rates": [0.01, 0.1], "epochs": 2, "seeds": [1000]},
@@ -27,18 +23,15 @@ CONTENT = {
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "momentum.yaml").write_text(yaml.safe_dump(CONTENT, sort_keys=False))
+    write_yaml(tmp_path / "configs" / "momentum.yaml", CONTENT)
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
     return lambda **size: open_technique("momentum", **size)
 
 
 def test_a_rehearsal_adds_nothing_to_the_records_of_the_studies(
-    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened, tmp_path: Path, quickly: None
 ) -> None:
-    monkeypatch.setattr(
-        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
-    )
     opened().runs()
     kept = sorted((tmp_path / "results").rglob("*"))
     smaller, shorter = opened(seeds=2), opened(epochs=1)
@@ -48,6 +41,14 @@ def test_a_rehearsal_adds_nothing_to_the_records_of_the_studies(
     assert len(shorter.runs()) == 2 * (2 + 3)
     assert sorted((tmp_path / "results").rglob("*")) == kept
     assert len(list((tmp_path / "runs/rehearsal").rglob("seed-*.json"))) == 2 * (2 + 3)
+
+
+@pytest.fixture
+def quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is trained by `train_quickly`."""
+    monkeypatch.setattr(
+        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
+    )
 
 
 def text(technique: Technique, **arguments: object) -> str:
@@ -78,12 +79,7 @@ def test_a_figure_says_which_runs_it_shows(opened) -> None:
     assert text(opened(), longest=9) == "CIFAR-10, 4 to 9 epochs, 3 seeds"
 
 
-def test_what_is_missing_is_trained(
-    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
-    )
+def test_what_is_missing_is_trained(opened, tmp_path: Path, quickly: None) -> None:
     technique = opened(seeds=2)
     assert len(technique.runs(["plain"])) == 2 + 2
     assert set(technique.history()["variant"]) == {"plain"}
@@ -92,7 +88,7 @@ def test_what_is_missing_is_trained(
 
 
 def test_the_card_says_what_is_compared_and_what_it_costs(
-    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened, tmp_path: Path, quickly: None
 ) -> None:
     card = opened().card()
     assert "`plain`, which is the network of [00](00_baseline.ipynb) itself" in card
@@ -103,9 +99,6 @@ def test_the_card_says_what_is_compared_and_what_it_costs(
     assert not (tmp_path / "results").exists(), "a card trained"
     assert opened(seeds=2).card().startswith("> **A rehearsal, not the study.**")
 
-    monkeypatch.setattr(
-        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
-    )
     technique = opened(seeds=2)
     technique.runs()
     # A made-up run's epochs take 0, 1, 2, 3 seconds: the median is 1.5.
@@ -115,10 +108,7 @@ def test_the_card_says_what_is_compared_and_what_it_costs(
     assert technique.cost(variants=1000, epochs=2, tuned=False) == "about 1.7 hours"
 
 
-def test_few_seeds_give_no_verdict(opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
-    )
+def test_few_seeds_give_no_verdict(opened, tmp_path: Path, quickly: None) -> None:
     for seeds, verdict in ((3, "no verdict"), (5, "Not told apart")):
         technique = opened(seeds=seeds)
         runs = technique.runs()
@@ -137,16 +127,13 @@ def test_the_bases_are_differences_from_the_baseline() -> None:
 
 
 def test_quick_trains_three_variants_on_the_digits_and_says_so(
-    opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened, tmp_path: Path, quickly: None
 ) -> None:
-    monkeypatch.setattr(
-        runner, "train_group", lambda *arguments: train_quickly(*arguments[:3], tmp_path)
-    )
     more = {f"nesterov-{m}": {"momentum": m, "nesterov": True} for m in (0.5, 0.7, 0.9)}
     content = CONTENT | {"variants": {**CONTENT["variants"], **more}, "twice": ["plain"]}
     content |= {"quick": ["nesterov-0.9", "nesterov-0.5"]}
     file = tmp_path / "configs" / "momentum.yaml"
-    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    write_yaml(file, content)
     technique = opened(quick=True)
     runs = technique.runs()
     assert set(runs["variant"]) == {"plain", "nesterov-0.5", "nesterov-0.9"}
@@ -161,6 +148,6 @@ def test_quick_trains_three_variants_on_the_digits_and_says_so(
     assert not (tmp_path / "results").exists()
     assert not (tmp_path / "figures").exists()
 
-    file.write_text(yaml.safe_dump({**content, "quick": ["nesterov"]}, sort_keys=False))
+    write_yaml(file, content | {"quick": ["nesterov"]})
     with pytest.raises(InputError, match="quick: no variant 'nesterov'"):
         opened(quick=True)

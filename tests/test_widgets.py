@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from examples import run_table
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
@@ -68,12 +69,7 @@ def test_what_is_kept_has_the_picture_and_a_bar_of_progress_its_widget() -> None
 
 def recorded(scores: Any) -> pd.DataFrame:
     """Final runs with these test accuracies, shape (variants, seeds)."""
-    rows = [
-        {"purpose": "final", "variant": f"v{v}", "seed": s, "test_accuracy": score}
-        for v, own in enumerate(scores)
-        for s, score in enumerate(own)
-    ]
-    return pd.DataFrame(rows)
+    return run_table({f"v{number}": own for number, own in enumerate(scores)})
 
 
 @given(st.integers(1, 8), st.booleans(), st.permutations(range(3)))
