@@ -368,11 +368,11 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     )
     answer = invoke(tmp_path, cli.main, "records", "--variant", "heavi")
     refused(answer, "Did you mean 'heavy'?")
-    listing = start_and_wait_for("", tmp_path, *LENET, "records")
-    assert listing.stdout is not None
-    assert listing.stderr is not None
-    listing.stdout.close()  # as `| head` does
-    assert (listing.wait(60), listing.stderr.read()) == (1, "")
+    with start_and_wait_for("", tmp_path, *LENET, "records") as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()  # as `| head` does
+        assert (listing.wait(60), listing.stderr.read()) == (1, "")
 
     # One record as it was and one with another history: the second is to be found out.
     held, changed = paths[:2]
