@@ -184,7 +184,7 @@ def layer_scale(
         panel.tick_params(axis="x", labelsize=8)
     for panel in panels:  # when all are drawn, as they share their scale
         if (values == 0).any():  # a place for 0 below the smallest decade
-            panel.set_yscale("symlog", linthresh=decade, linscale=0.5)
+            panel.set_yscale("symlog", linthresh=decade, linscale=2)
             panel.set_ylim(-0.3 * decade, 3 * np.nanmax(values))
         else:
             panel.set_yscale("log")

@@ -516,7 +516,7 @@ def learning_rate_sensitivity(
         curve = curves.loc[variant]
         best = 100 * curve.loc[curve["best"], "val_accuracy"]
         ring: dict[str, Any] = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 1.5}
-        panel.plot(best.index, best, "o", color=colour, **ring)
+        panel.plot(best.index, best, "o", color=colour, clip_on=False, **ring)
         lost = rows[shared.broken(rows)] if "status" in rows else rows.iloc[:0]
         panel.plot(lost["learning_rate"], lost["accuracy"], "x", color=INK, markersize=9)
         crossed |= len(lost) > 0

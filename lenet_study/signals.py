@@ -10,6 +10,7 @@ As in a run's record, the last entry is a SHA-256 of all others, and a file that
 written again. None lies where a run's record does, so none is taken for a run.
 """
 
+import functools
 import hashlib
 import json
 import platform
@@ -128,6 +129,7 @@ def step_0(
         InputError: a record that was changed, or a folder that cannot be written.
     """
     tables = []
+    read = functools.cache(functools.partial(_dataset, data_dir=data_dir))  # once for all recipes
     for name, recipe in recipes.items():
         kept = {field: v for field, v in recipe.changes().items() if field not in WITHOUT_EFFECT}
         recipe = Recipe(**kept)
@@ -137,7 +139,7 @@ def step_0(
             return {column: _rounded(table[column], digits=4) for column in COLUMNS}
 
         path = Path(folder) / "signals" / "step-0" / f"{name}-{recipe.key}.json"
-        recorded = _read_or_record(path, recipe, seed, data_dir, values)
+        recorded = _read_or_record(path, recipe, seed, read, values)
         table = pd.DataFrame({"layer": LAYERS, **recorded})
         table = table.astype(dict.fromkeys(COLUMNS, float))
         table.insert(0, "variant", name)
@@ -177,7 +179,8 @@ def trained_c1(
         return {"kernel": _rounded(kernels(model)["C1"].ravel(), digits=5)}
 
     path = Path(folder) / "signals" / "C1" / f"{name}-{recipe.key}.json"
-    recorded = _read_or_record(path, recipe, seed, data_dir, values)
+    read = functools.partial(_dataset, data_dir=data_dir)
+    recorded = _read_or_record(path, recipe, seed, read, values)
     return np.array(recorded["kernel"], dtype=float).reshape(5, 5, 3, 6)
 
 
@@ -211,11 +214,17 @@ def _rounded(values: Iterable[float], digits: int) -> list[float | None]:
     return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]
 
 
+def _dataset(name: str, data_dir: Path | str | None) -> "Dataset":
+    from lenet_keras.data import load_data
+
+    return load_data(name, data_dir)
+
+
 def _read_or_record(
     path: Path,
     recipe: Recipe,
     seed: int,
-    data_dir: Path | str | None,
+    read: Callable[[str], "Dataset"],
     values: Callable[["Dataset"], Values],
 ) -> Values:
     """The values recorded at `path`, or else those of `values`, recorded now."""
@@ -223,9 +232,8 @@ def _read_or_record(
     if path.exists():
         return _read(path, what)
     from lenet_keras.backend import keras, tf
-    from lenet_keras.data import load_data
 
-    data = load_data(recipe.dataset, data_dir)
+    data = read(recipe.dataset)
     versions = {"tensorflow": tf.__version__} | {n: version(n) for n in ("keras", "numpy")}
     body: dict = {
         **what,

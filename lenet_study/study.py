@@ -259,6 +259,8 @@ class Study(_Frozen):
         resized = type(self)._validated(
             {**dict(self), **changes, "variants": variants}, where=self.name
         )
+        if epochs == self.epochs:
+            return resized
         tuning = self.tuning.model_copy(update={"epochs": min(epochs, self.tuning.epochs)})
         return resized.model_copy(update={"tuning": tuning})
 

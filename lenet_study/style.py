@@ -132,7 +132,7 @@ def description(drawing: Drawing) -> str:
         "Title: ": [figure.get_suptitle()],
         "Panels: ": [axes.get_title(loc="left") for axes in panels],
         "Across: ": [axes.get_xlabel() for axes in panels],
-        "Up: ": [axes.get_ylabel() for axes in panels],
+        "Up: ": [figure.get_supylabel(), *(axes.get_ylabel() for axes in panels)],
         "Rows: ": rows if any(map(str.isalpha, "".join(rows))) else [],
         "Source: ": [figure.get_supxlabel()],
     }

@@ -255,6 +255,7 @@ def open_technique(
     figures_dir: str = FIGURES,
     executor: str = "local",
     quick: bool = False,
+    config: str = "",
 ) -> Technique:
     """Open a technique file in a notebook, and draw in this project's style from here on.
 
@@ -268,12 +269,19 @@ def open_technique(
         figures_dir: where figures are saved.
         executor: see `open_executor`.
         quick: a rehearsal of seconds, whatever size is given: see `Study.quickly`.
+        config: a file of one's own to open in place of `name`'s. A dataset or number of epochs that
+            is still that of `name`'s file is not asked of it: it has its own.
 
     Raises:
         InputError: no such file, or it says what is not allowed.
     """
     style.use_style()
-    own = name.endswith((".yaml", ".yml"))
+    own = bool(config) or name.endswith((".yaml", ".yml"))
+    if config:
+        usual = Study.from_yaml(CONFIGS / f"{name}.yaml")
+        dataset = None if dataset == usual.dataset else dataset
+        epochs = None if epochs == usual.epochs else epochs
+        name = config
     file = Study.from_yaml(_of_a_reader(name) if own else CONFIGS / f"{name}.yaml")
     if quick:
         study, variants = file.quickly()

@@ -71,6 +71,23 @@ def test_a_figure_of_the_study_is_saved_and_that_of_a_rehearsal_is_not(
     ]
 
 
+def test_a_file_of_ones_own_has_its_own_size_unless_the_notebook_asks_for_another(
+    opened, tmp_path: Path
+) -> None:
+    (tmp_path / "runs").mkdir()
+    own = CONTENT | {"dataset": "digits", "epochs": 1}  # tuned for longer
+    write_yaml(tmp_path / "runs/mine.yaml", own)
+    as_it_stands = {"dataset": "cifar10", "epochs": 4, "config": "runs/mine.yaml"}
+    mine = opened(**as_it_stands)
+    assert mine.own
+    assert mine.recorded
+    assert (mine.study.dataset, mine.study.epochs) == ("digits", 1)
+    assert mine.figures_dir == "../runs/mine/figures"
+    assert opened(**as_it_stands | {"epochs": 3}).study.epochs == 3
+    with pytest.raises(InputError, match="optimization: there is no such file here"):
+        opened(config="optimization")
+
+
 def test_a_figure_says_which_runs_it_shows(opened) -> None:
     assert text(opened(), of="tuning") == "CIFAR-10, 2 epochs, 1 seed"
     assert text(opened(epochs=1), of="tuning").startswith("CIFAR-10, 1 epoch, 1 seed: a rehearsal")
