@@ -10,6 +10,8 @@ seeds. Throughout,
   runs; one that lacks a column, has no rows or holds a run twice raises `InputError`.
 """
 
+import functools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +42,8 @@ from lenet_study.style import (
 )
 
 _FADED = "#bbbbbb"  # what is there to compare with
+# A row's name in lines of 28 letters at most, so that a long one leaves the axes their room.
+_wrapped = functools.partial(textwrap.fill, width=28, break_on_hyphens=False)
 
 
 @described
@@ -221,7 +225,7 @@ def forest(
     if limit:
         axes.set_xlim(-1.05 * limit, 1.05 * limit)
     called = [(names or {}).get(name, name) for name in (*variants, *map(str, again["variant"]))]
-    called[len(others) :] = [f"{name} against itself" for name in called[len(others) :]]
+    called[len(others) :] = [_wrapped(f"{name} against itself") for name in called[len(others) :]]
     shared.name_rows(axes, called)
     points = "percentage points" if unit == "%" else unit
     what = label.partition(" (")[0]
