@@ -2,8 +2,8 @@
 
 Source: Guo, Alvarez & Salzmann 2020, "ExpandNets: linear over-parameterization to train compact
 convolutional networks", NeurIPS 33, section 3. There a layer becomes a chain of linear ones. What
-such a chain does, one layer does with the product of their kernels, so the kernels are multiplied
-and the images pass once: the same function and the same gradients, for little more arithmetic.
+such a chain does, one layer does with the product of their kernels: the same function and the same
+gradients. So the kernels are multiplied, once a step, and the images pass one layer.
 
 network = expanded(lenet5(recipe, seed), 4)
 """

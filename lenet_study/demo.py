@@ -29,7 +29,7 @@ PHOTOGRAPHS = {
     f"/{name}": Path(sklearn.datasets.__path__[0], "images", name)
     for name in ("china.jpg", "flower.jpg")
 }
-MAPS = {"C1": (28, 28, 6), "C3": (10, 10, 16)}  # in every LeNet-5
+SIDES = {"C1": (28, 28), "C3": (10, 10)}  # of the maps, of which a wider network has more
 TINY = 1e-12  # above 0, for what is flat
 COPIES, NOISE = 64, 0.15  # of a picture, of its range: Smilkov et al. advise 50 and 0.1 to 0.2
 PLACES = np.array(
@@ -61,15 +61,15 @@ def serve(file: Path, run: Run, port: int, browser: bool) -> None:
 
 
 def feature_maps(network: keras.Model) -> keras.Model:
-    """What C1 and C3 hand on to the pooling: a model from pixels to a dictionary of `MAPS`.
+    """What C1 and C3 hand on to the pooling: a model from pixels to a dictionary of their maps.
 
     Args:
         network: a LeNet-5 from a file, whose activation may be a layer or several operations.
     """
     outputs = [operation.output for operation in network.operations]
     last = {
-        name: [output for output in outputs if output.shape[1:] == shape][-1]
-        for name, shape in MAPS.items()
+        name: [output for output in outputs if output.shape[1:3] == sides][-1]
+        for name, sides in SIDES.items()
     }
     return keras.Model(network.input, last)
 

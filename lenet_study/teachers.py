@@ -73,9 +73,11 @@ def _trained(
     networks = [
         lenet5(teacher, first + number, classes=len(data.class_names)) for number in range(count)
     ]
-    models: list[members.Fitted] = [ShardedNetwork(network) for network in networks]
-    if carried(teacher):
-        models = [Stack([teacher] * count, first, networks)]
+    models: list[members.Fitted] = (
+        [Stack([teacher] * count, first, networks)]
+        if carried(teacher)
+        else [ShardedNetwork(network) for network in networks]
+    )
     started = datetime.now(UTC)
     for number, model in enumerate(models):
         recipes = [teacher] * (count // len(models))

@@ -16,7 +16,7 @@ from lenet_keras.backend import keras
 from lenet_keras.data import load_digits
 from lenet_keras.model import for_pixels, lenet5
 from lenet_keras.pipeline import normalisation
-from lenet_keras.recipe import InputError, read_recipe
+from lenet_keras.recipe import InputError, Recipe, read_recipe
 from lenet_study import cli, demo, run_folder
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +94,11 @@ def test_the_maps_are_those_of_the_layers(onlooker: demo.Onlooker) -> None:
     for name, values in onlooker.maps(IMAGE[None]).items():
         layer = network.get_layer(f"{name}_{onlooker.run.recipe.activation}").output
         np.testing.assert_array_equal(values, keras.Model(network.input, layer)(IMAGE[None]))
+
+
+def test_a_wider_network_shows_all_its_maps() -> None:
+    shapes = {n: v.shape[1:] for n, v in demo.feature_maps(lenet5(Recipe(width=2))).output.items()}
+    assert shapes == {"C1": (28, 28, 12), "C3": (10, 10, 32)}
 
 
 def test_the_maps_of_1998_are_those_of_its_layers(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from lenet_keras.expansion import ExpandedConv2D
 from lenet_keras.model import count_parameters, for_pixels, kernels, lenet5
 from lenet_keras.recipe import InputError, Recipe, make_recipe
 from lenet_keras.training import train
+from lenet_study.shards import shardable
 from lenet_study.training import train_alone
 
 DIGITS = load_data("digits")
@@ -69,6 +70,7 @@ def test_an_expanded_network_is_saved_and_loaded(tmp_path) -> None:
 
 def test_shards_know_products() -> None:
     brief = WIDE.replace(epochs=1, normalization="none")  # a network that is split
+    assert shardable(brief)
     alone, plain = (way(brief, 0, DIGITS, verbose=0) for way in (train_alone, train))
     np.testing.assert_allclose(alone.history.loss, plain.history.loss, rtol=1e-4)
 
