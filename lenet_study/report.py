@@ -40,7 +40,7 @@ def results(
         difference with 95 % interval (percentage points), the interval for seeds and images
         together where `right` tells any, Holm-corrected p, gap (training
         minus validation accuracy, percentage points), median epochs to each target, and seconds an
-        epoch.
+        epoch, by the quickest run.
 
     Raises:
         InputError: see `stats.summary`.

@@ -557,8 +557,9 @@ def summary(
         One row a variant: `study` where the table names it; the columns of `compare` for
         `test_accuracy`; `gap` (mean generalisation gap); for each target of, say, 0.55
         `epochs_to_55` (median, infinite where fewer than half of the runs reached it) and
-        `reached_55` (how many did); `seconds` (median wall seconds an epoch) and `diverged` (runs
-        that did). Tables of several studies are put together by `pandas.concat`.
+        `reached_55` (how many did); `seconds` (wall seconds an epoch, of the quickest run: what
+        else a machine does can only lengthen it) and `diverged` (runs that did). Tables of several
+        studies are put together by `pandas.concat`.
 
     Raises:
         InputError: as `compare` and `epochs_to`.
@@ -571,7 +572,7 @@ def summary(
         median = median_epochs_to(epochs, target).set_index("variant")
         table[f"epochs_to_{100 * target:g}"] = median["median"]
         table[f"reached_{100 * target:g}"] = median["reached"]
-    table["seconds"] = final["seconds"].groupby(group_by).median()
+    table["seconds"] = final["seconds"].groupby(group_by).min()
     table["diverged"] = (final["status"] == "diverged").groupby(group_by).sum()
     table = table.reset_index()
     if "study" in final:
