@@ -6,6 +6,7 @@ process of its own, as signals, start-up files or what is printed at its end, is
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from click.testing import CliRunner
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9"  # a closed port, as a proxy: no network
 LENET = ("-m", "lenet_study")
+# Left out where a package is copied: another worker may be writing one of these.
+COMPILED = shutil.ignore_patterns("__pycache__")
 
 
 def invoke(

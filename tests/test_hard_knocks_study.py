@@ -27,7 +27,7 @@ from examples import (
     until,
     write_yaml,
 )
-from here import ROOT, call, environment, invoke
+from here import COMPILED, ROOT, call, environment, invoke
 from test_executors import TESTED, Cluster
 
 import lenet_keras
@@ -110,7 +110,7 @@ def test_workers_that_cannot_do_the_work_are_named(
 ) -> None:
     other = tmp_path / "other"
     for package in ("lenet_keras", "lenet_study"):
-        shutil.copytree(ROOT / package, other / package)
+        shutil.copytree(ROOT / package, other / package, ignore=COMPILED)
     with (other / "lenet_study" / "files.py").open("a") as file:
         file.write("# another version\n")
     path = os.pathsep.join([str(other), str(ROOT / "tests")])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from examples import posix_only
-from here import ROOT, call, invoke
+from here import COMPILED, ROOT, call, invoke
 from mutated_yaml import answers
 
 from lenet_keras.data import load_digits
@@ -154,7 +154,8 @@ def test_a_warning_ends_nothing_and_without_output_or_with_two_copies_nothing_be
     call(tmp_path, "-c", PREPARED.format(before="import sys; sys.stdout = None"))  # as >&- does
     assert "standard output or standard error is closed" in (tmp_path / "refused").read_text()
 
-    shutil.copytree(ROOT / "lenet_keras", tmp_path / "old" / "lenet_keras")
+    package = tmp_path / "old" / "lenet_keras"
+    shutil.copytree(ROOT / "lenet_keras", package, ignore=COMPILED)
     call(tmp_path, "-c", PREPARED.format(before=""), PYTHONPATH=f"old{os.pathsep}{ROOT}")
     assert "belongs to another copy than" in (tmp_path / "refused").read_text()
 
