@@ -1,6 +1,8 @@
 """Training learns what there is to learn, the same each time, and ends well when it goes wrong."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from lenet_keras.data import load_data
 from lenet_keras.evaluation import predict, score
 from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
+from lenet_keras.run import Run
 from lenet_keras.training import train
 from lenet_study.teachers import teach
 from lenet_study.training import train_alone, train_stack
@@ -26,6 +29,12 @@ QUICK = Recipe(
 )
 # In plain Keras, and as studies do it.
 BOTH = pytest.mark.parametrize("train", [train, train_alone], ids=["plain", "study"])
+
+
+@functools.cache
+def three_epochs(train: Callable[..., Run]) -> Run:
+    """What several tests compare with."""
+    return train(QUICK.replace(epochs=3), 1, DIGITS, verbose=0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +60,7 @@ def test_shuffled_labels_teach_nothing():
 
 @BOTH
 def test_the_same_seed_gives_the_same_history_to_the_last_digit(train):
-    run, again = (train(QUICK.replace(epochs=3), 1, DIGITS, verbose=0) for _ in range(2))
+    run, again = three_epochs(train), three_epochs.__wrapped__(train)  # not the same run twice
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
         assert getattr(again.history, name) == getattr(run.history, name)
     assert again.test == run.test
@@ -108,12 +117,12 @@ def test_the_loss_is_scaled_where_half_precision_would_lose_small_gradients(monk
     assert run.status == "completed"
 
 
-@BOTH
-def test_an_epochs_learning_rate_is_that_of_its_last_step(train):
+def test_an_epochs_learning_rate_is_that_of_its_last_step():
     recipes = [QUICK.replace(schedule=name, epochs=4) for name in ("step", "constant")]
-    alone = train(recipes[0], 0, DIGITS, score_test=False, verbose=0)
-    beside, constant = train_stack(recipes, 0, DIGITS, score_test=False, verbose=0)
-    for run in (alone, beside):
+    how = {"score_test": False, "verbose": 0}
+    alone = [way(recipes[0], 0, DIGITS, **how) for way in (train, train_alone)]
+    beside, constant = train_stack(recipes, 0, DIGITS, **how)
+    for run in (*alone, beside):
         assert run.history.learning_rate == pytest.approx([0.05, 0.05, 0.005, 0.0005])
     assert constant.history.learning_rate == pytest.approx([0.05] * 4)
 
@@ -133,7 +142,7 @@ def test_what_is_validated_and_kept_is_the_average_of_the_weights(train):
     recipe = QUICK.replace(ema_momentum=0.95, epochs=3)
     model = lenet5(recipe, seed=1)
     run = train(recipe, 1, DIGITS, model=model, verbose=0)
-    plain = train(QUICK.replace(epochs=3), 1, DIGITS, verbose=0)
+    plain = three_epochs(train)
     # The weights move as they would without; Keras swaps them by sums, which costs last digits.
     assert run.history.loss == pytest.approx(plain.history.loss, rel=1e-4)
     assert run.history.val_loss != plain.history.val_loss
@@ -153,7 +162,7 @@ def test_with_flips_the_mirrored_test_images_are_scored_too(train):
     right = np.mean(mean.argmax(1) == DIGITS.test.labels)
     assert run.test_mirrored.accuracy == pytest.approx(right)
     assert run.test_mirrored.loss != run.test.loss
-    assert train(QUICK.replace(epochs=1), 0, DIGITS, verbose=0).test_mirrored is None
+    assert three_epochs(train).test_mirrored is None
 
 
 TAUGHT = QUICK.replace(teachers=3, teacher_epochs=3, augmentation="shift", shift_pixels=1, epochs=2)
