@@ -32,12 +32,10 @@ from lenet_study.style import (
     GREY,
     INK,
     MARKERS,
-    PALETTE,
     SHADE,
     TRAINING,
     VALIDATION,
     Colours,
-    count,
     described,
 )
 
@@ -355,30 +353,6 @@ def ladder(
     beside = f"{unit}   step in points" if unit == "%" else "value and step"
     place: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "color": GREY}
     axes.text(1.01, 1.0, beside, fontsize=8.5, **place)
-    return axes
-
-
-@described
-def search_progress(trials: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Validation accuracy of every trial of a search, against the epochs spent so far.
-
-    Args:
-        trials: from `Search.table`: columns stage, spent, epochs, val_accuracy and best.
-    """
-    columns = ["stage", "epochs", "val_accuracy", "best"]
-    table = shared.checked(trials, ["spent"], columns, "search_progress", purpose="tuning")
-    axes = axes or shared.new_axes(8, 4)
-    for place, (stage, rows) in enumerate(table.groupby("stage")):
-        label = f"stage {stage}: {len(rows)} of {count(int(rows['epochs'].iloc[0]), 'epoch')}"
-        look: dict[str, Any] = {"color": PALETTE[place], "marker": MARKERS[place], "alpha": 0.7}
-        axes.plot(rows["spent"], 100 * rows["val_accuracy"], linestyle="", label=label, **look)
-    best: dict[str, Any] = {"color": INK, "linewidth": 1.2, "label": "best so far"}
-    axes.step(table["spent"], 100 * table["best"], where="post", **best)
-    middle = 100 * table["val_accuracy"].quantile([0.1, 1.0]).to_numpy()
-    axes.set_ylim(middle[0] - 2, middle[1] + 1)  # what failed altogether would squeeze the rest
-    axes.set(xlabel="Epochs of training spent", ylabel="Validation accuracy (%)")
-    where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
-    axes.legend(title="trials", alignment="left", **where)
     return axes
 
 

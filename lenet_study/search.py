@@ -116,13 +116,17 @@ class Search(_Frozen):
         Raises:
             InputError: a field is unknown or a value is not allowed.
         """
+        return list(self._drawn())
+
+    def _drawn(self) -> dict[Recipe, str]:
+        """The first stage's recipes, and the family of each."""
         random = np.random.default_rng(self.drawing_seed)
         families = list(self.families.items())
-        drawn: dict[Recipe, None] = {}
+        drawn: dict[Recipe, str] = {}
         wanted = self.stages[0].recipes
         for turn in range(wanted * MOST_DRAWS):
             if len(drawn) == wanted:
-                return list(drawn)
+                return drawn
             name, family = families[turn % len(families)]
             fields = {
                 field: _draw(values, random) if field in self.members else values
@@ -130,7 +134,7 @@ class Search(_Frozen):
             }
             fields |= {"dataset": self.dataset, "epochs": self.stages[0].epochs}
             recipe = make_recipe(fields, where=f"families.{name} of the search")
-            drawn.setdefault(recipe)
+            drawn.setdefault(recipe, name)
         raise InputError(
             f"stages: the first asks for {wanted} recipes, the space seems to hold {len(drawn)}: "
             "widen what `members` draws, or ask for fewer."
@@ -227,9 +231,9 @@ class Search(_Frozen):
         """Every recorded trial, in the order in which the search takes them.
 
         Returns:
-            The columns of `records.table`, and `stage` (1-based), `spent` (epochs of all trials up
-            to and with this one, those of their teachers included) and `best` (highest validation
-            accuracy up to here).
+            The columns of `records.table`, and `stage` (1-based), `family`, `trial` (the key of the
+            recipe in the first stage: the same in all stages) and `spent` (epochs of all trials up
+            to and with this one, those of their teachers included).
 
         Raises:
             InputError: a record that cannot be trusted.
@@ -245,10 +249,15 @@ class Search(_Frozen):
                 break
         table = records.table_of(
             [run.path(results_dir) for run in trials], [run.location for run in trials]
-        ).assign(stage=stages)
+        )
+        drawn = [run.recipe.replace(epochs=self.stages[0].epochs) for run in trials]
+        families = self._drawn()
         taught = table["teachers"] * table["teacher_epochs"] / table["stack_size"]
         return table.assign(
-            spent=(table["epochs_run"] + taught).cumsum(), best=table["val_accuracy"].cummax()
+            stage=stages,
+            family=[families[recipe] for recipe in drawn],
+            trial=[recipe.key for recipe in drawn],
+            spent=(table["epochs_run"] + taught).cumsum(),
         )
 
 

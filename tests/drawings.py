@@ -10,7 +10,7 @@ from examples import make_run
 
 from lenet_keras.recipe import Recipe
 from lenet_keras.run import History, Run, Scores
-from lenet_study import factorial, factorial_plots, network_plots, plots, stats
+from lenet_study import factorial, factorial_plots, network_plots, plots, search_plots, stats
 
 THREE = ["sgd", "momentum", "adam"]
 SCALES = "zeros tiny_normal large_normal lecun_1998_uniform lecun_normal glorot_uniform he_normal"
@@ -140,15 +140,27 @@ def make_rungs() -> pd.DataFrame:
     return runs.assign(variant=pd.Categorical(runs["variant"], rungs))
 
 
-def make_trials() -> pd.DataFrame:
-    sizes = {1: (12, 5), 2: (4, 15), 3: (2, 60)}
+def make_story() -> tuple[pd.DataFrame, list[str]]:
+    """Two stages of one seed, one of three, and the winners anew; and who the winners are."""
+    anew = {"first": ["c"], "then": ["winner"]}
+    stages: dict[str, tuple[dict[str, list[str]], int]] = {
+        "Drawn\nsix, one seed": ({"plain": ["a", "b", "c"], "taught": ["d", "e", "f"]}, 1),
+        "Kept\ntwo": ({"plain": ["c"], "taught": ["d"]}, 1),
+        "Around c\nthree seeds": ({"its own": ["c"], "other": ["lost", "winner"]}, 3),
+        "Anew\nfour seeds": (anew, 4),
+    }
     rows = [
-        {"stage": stage, "epochs": epochs, "val_accuracy": 0.5 + 0.05 * stage + 0.02 * np.sin(i)}
-        for stage, (number, epochs) in sizes.items()
-        for i in range(number)
+        {"stage": stage, "group": group, "trial": trial, "seed": seed}
+        for stage, (groups, seeds) in stages.items()
+        for group, trials in groups.items()
+        for trial in trials
+        for seed in range(seeds)
     ]
-    trials = pd.DataFrame(rows)
-    return trials.assign(spent=trials["epochs"].cumsum(), best=trials["val_accuracy"].cummax())
+    runs = pd.DataFrame(rows)
+    level = 0.6 + 0.03 * runs.groupby("stage", sort=False).ngroup()
+    runs["val_accuracy"] = level + 0.01 * np.sin(3 * np.arange(len(runs)))
+    runs.loc[(runs["trial"] == "lost") & (runs["seed"] == 2), "val_accuracy"] = 0.58
+    return runs.assign(taught=~runs["trial"].isin(["a", "b", "c"])), ["c", "winner"]
 
 
 NAMES = {"A": "ReLU", "B": "max pooling", "C": "flip", "D": "decay"}
@@ -226,7 +238,7 @@ PANELS = ("learning_curves", "learning_rate_sensitivity", "layer_scale")
 YEARS = {"rung_0": 1998, "rung_1": 1964, "rung_5": 2015}
 OTHERS: dict[str, Callable[..., Any]] = {  # each takes keywords to hand on
     "ladder": lambda **k: plots.ladder(stats.steps(make_rungs()), YEARS, **k),
-    "search_progress": lambda **k: plots.search_progress(make_trials(), **k),
+    "story": lambda **k: search_plots.story(*make_story(), 500, **k),
     "confusion_matrix": lambda **k: network_plots.confusion_matrix(MATRIX, CLASSES, **k),
     "first_layer_kernels": lambda **k: network_plots.first_layer_kernels(KERNELS, **k),
     "images": lambda **k: network_plots.images(PICTURES, [0, 1, 2, 3, 0, 1, 2, 0], CLASSES, **k),

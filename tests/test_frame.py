@@ -167,6 +167,7 @@ FLOORS = [
         "lenet_study.plots",
         "lenet_study.factorial_plots",
         "lenet_study.network_plots",
+        "lenet_study.search_plots",
         "lenet_study.report",
         "lenet_study.signals",
         "lenet_study.factorial",

@@ -31,6 +31,7 @@ from drawings import (
     make_layers,
     make_quantiles,
     make_runs,
+    make_story,
     make_techniques,
     make_tuning,
     one_run,
@@ -41,7 +42,7 @@ from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 
 from lenet_keras.recipe import InputError
-from lenet_study import factorial_plots, network_plots, plots, stats, style
+from lenet_study import factorial_plots, network_plots, plots, search_plots, stats, style
 
 # Root mean square differences: the same picture twice 0, all blue lines a shade off 0.3 to 0.6, one
 # letter exchanged 0.9, an interval's band twice as dark 6.
@@ -257,6 +258,22 @@ def test_a_study_in_which_all_diverged_is_drawn() -> None:
     panels = network_plots.kernel_histograms(quantiles)
     titles = [axes.get_title(loc="left") for axes in panels[::5]]
     assert titles == ["sgd", "momentum", "adam (diverged)"]
+
+
+def test_a_story_fills_what_went_on_numbers_the_winners_and_follows_them() -> None:
+    runs, winners = make_story()
+    axes = search_plots.story(runs, winners, images=500)
+    shapes = [bars.lines[0] for bars in axes.containers][:-1]  # the last explains the others
+    filled = [not same_color(shape.get_markerfacecolor(), "white") for shape in shapes]
+    went_on = "001100" + "10" + "101" + "11"  # stage after stage, the last one all
+    assert filled == [mark == "1" for mark in went_on]
+    texts = [text.get_text() for text in axes.texts]
+    assert [texts.count(number) for number in ("1", "2", "3")] == [4, 2, 0]
+    assert texts.count("fell behind") == 1
+    (way,) = (line for line in axes.lines if line.get_linewidth() == 1.8)
+    means = 100 * runs.groupby(["stage", "trial"], sort=False)["val_accuracy"].mean()
+    led = zip(runs["stage"].unique(), ["c", "c", "winner", "winner"], strict=True)
+    assert way.get_ydata() == pytest.approx([means[step] for step in led])
 
 
 def test_effects_are_sorted_and_filled_where_they_are_significant() -> None:

@@ -71,7 +71,8 @@ def test_the_best_of_a_stage_are_trained_for_longer(tmp_path: Path) -> None:
     assert winner.learning_rate == means.idxmax()
     assert winner.epochs == 3
     assert trials["spent"].iloc[-1] == 8 * 1 + 6 * 2 + 3
-    assert trials["best"].is_monotonic_increasing
+    assert (trials["family"] == "flipped").equals(trials["augmentation"] == "flip")
+    assert trials.groupby("trial")["learning_rate"].nunique().tolist() == [1] * 8
 
 
 def test_what_is_recorded_is_not_trained_again(tmp_path: Path) -> None:
