@@ -92,14 +92,14 @@ def _name_stages(axes: Axes, trials: pd.DataFrame) -> None:
 
 def _draw(axes: Axes, trial: dict[Any, Any]) -> None:
     """One trial, and its runs where there are several."""
-    runs, at = trial["runs"], (trial["x"], trial["mean"])
+    runs, x, mean = trial["runs"], trial["x"], trial["mean"]
     look = {**(_TAUGHT if trial["taught"] else _UNTAUGHT), "elinewidth": 0.9, "capsize": 0}
     if len(runs) > 1:
-        axes.plot([trial["x"]] * len(runs), runs, zorder=1.5, **_RUN)
-    filled = {} if trial["went_on"] else _EMPTY
-    axes.errorbar(*at, shared.bars(*shared.interval(runs)), **filled, **look)
-    if at[1] - min(runs) > _BEHIND:
-        axes.annotate("fell behind", (trial["x"], min(runs)), (5, 0), **_QUIET)
+        axes.plot([x] * len(runs), runs, zorder=1.5, **_RUN)
+    filled: dict[str, Any] = {} if trial["went_on"] else _EMPTY
+    axes.errorbar(x, mean, shared.bars(*shared.interval(runs)), **filled, **look)
+    if mean - min(runs) > _BEHIND:
+        axes.annotate("fell behind", (x, min(runs)), (5, 0), **_QUIET)
 
 
 def _lead_on(axes: Axes, trials: pd.DataFrame, winners: Sequence[str]) -> None:
