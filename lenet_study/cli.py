@@ -326,8 +326,13 @@ def study(
     click.echo(f"{plan.title}: {plan.question}\n")
     table = report.comparison(runs[runs["purpose"] == "final"], plan.baseline, plan.paired)
     click.echo(table.to_string(index=False))
-    if chosen:
+    if chosen and plan.baseline in chosen:
         click.echo("\np is corrected for the variants shown; the technique may have more.")
+    elif chosen:
+        click.echo(
+            f"\nFor differences from {plan.baseline}, the baseline, call the same command with "
+            f"--variants {','.join([plan.baseline, *chosen])}: it trains what is lacking of that."
+        )
     if grown := plan.edges(results):
         click.echo("\n" + "\n".join(grown))
     click.echo()

@@ -22,7 +22,8 @@ def write(notebooks: Sequence[Path], folder: Path) -> Iterator[Path]:
         folder: beside `configs`, which a notebook looks for there; made if missing.
 
     Yields:
-        Each copy, as soon as it is written. Solutions that are folded away under a task stay.
+        Each copy, as soon as it is written. What was folded is open where it is written in; the
+        solutions in the text of a task stay folded.
 
     Raises:
         InputError: the folder is not beside `configs`, no notebook has an exercise, or a copy is
@@ -43,6 +44,7 @@ def write(notebooks: Sequence[Path], folder: Path) -> Iterator[Path]:
     for path, copy in copies.items():
         for cell in filter(_is_answer, copy.cells):
             cell.source, cell.outputs = emptied(cell.source), []
+            cell.metadata = nbformat.from_dict({"tags": [TAG]})  # open: it is written in
         with whole_file(path) as temporary:
             nbformat.write(copy, temporary)
         yield path

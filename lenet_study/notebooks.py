@@ -485,7 +485,8 @@ _WITH_WORDS = """
 {%- extends "index.html.j2" -%}
 {%- block input_group -%}
 {%- if "hide-input" in cell.metadata.tags -%}
-<details><summary>Code</summary>{{ super() }}</details>
+<details><summary>{{ "Solution" if "exercise" in cell.metadata.tags else "Code" }}</summary>
+{{ super() }}</details>
 {%- else -%}
 {{ super() }}
 {%- endif -%}

@@ -357,6 +357,11 @@ def test_a_study_is_compared_listed_and_reproduced(tmp_path: Path) -> None:
     for variant, group in final.groupby("variant"):
         (line,) = (line for line in lines if line.split()[:1] == [variant])
         assert f" {100 * group['test_accuracy'].mean():.2f} [" in line
+    assert "difference from plain" in answer.stdout
+    answer = invoke(tmp_path, cli.main, "study", "momentum.yaml", "--variants", "heavy", "--quiet")
+    assert "differences from plain" in answer.stdout
+    assert "--variants plain,heavy: it trains what" in answer.stdout
+    assert "p is corrected" not in answer.stdout
 
     options = ("--variant=heavy", "--purpose=final", "--csv=heavy.csv")
     answer = invoke(tmp_path, cli.main, "records", *options)

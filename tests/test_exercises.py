@@ -17,6 +17,7 @@ from lenet_study import exercises
 FOLDER = Path(__file__).parent.parent / "notebooks"
 TECHNIQUES = sorted(FOLDER.glob("0[1-7]_*.ipynb"))
 NOTEBOOKS = [FOLDER / "00_baseline.ipynb", *TECHNIQUES, FOLDER / "99_summary.ipynb"]
+FOLDED = [path for path in NOTEBOOKS if path.stem[:2] not in ("04", "06")]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -46,6 +47,15 @@ def test_an_exercise_shows_its_solution_and_checks_it(cells: list[nbformat.Noteb
         assert emptied.count("pass\n") == len(written) >= 1
         assert all(name in check.source for name in written)
         assert "assert" in check.source
+
+
+@pytest.mark.parametrize("cells", FOLDED, ids=lambda path: path.stem, indirect=True)
+def test_a_solution_is_folded_away(cells: list[nbformat.NotebookNode]) -> None:
+    answers = [cell.metadata for cell in cells if exercises.TAG in cell.metadata.get("tags", [])]
+    assert answers
+    for metadata in answers:
+        assert metadata["jupyter"] == {"source_hidden": True}  # by JupyterLab
+        assert "hide-input" in metadata["tags"]  # by the pages
 
 
 @pytest.mark.parametrize("cells", TECHNIQUES, ids=lambda path: path.stem, indirect=True)
@@ -104,6 +114,8 @@ def test_copies_for_a_class_are_empty_and_never_overwritten(tmp_path: Path) -> N
     text = copy.read_text(encoding="utf-8")
     assert "SOLUTION" not in text
     assert text.count("your turn") >= 2
+    answers = filter(exercises._is_answer, nbformat.read(copy, as_version=4).cells)
+    assert all(cell.metadata == {"tags": [exercises.TAG]} for cell in answers)  # none is folded
     copy.write_text("answers")
     with pytest.raises(InputError, match="is there already"):
         list(exercises.write(NOTEBOOKS, folder))

@@ -588,12 +588,15 @@ def test_a_page_has_the_words_of_its_figures_and_folds_what_jupyterlab_folds(
     figure = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"}, metadata=words)
     sentence = nbformat.v4.new_code_cell("folded = 1", metadata={"tags": ["hide-input"]})
     drawn = nbformat.v4.new_code_cell("shown = 1", outputs=[figure])
-    content = nbformat.v4.new_notebook(cells=[sentence, drawn])
+    answer = nbformat.v4.new_code_cell("solved = 1", metadata={"tags": ["exercise", "hide-input"]})
+    content = nbformat.v4.new_notebook(cells=[sentence, drawn, answer])
     nbformat.write(content, tmp_path / "drawn.ipynb")
     page = notebooks._page(tmp_path / "drawn.ipynb").read_text()
     (image,) = re.findall(r"<img [^>]*iVBORw0K[^>]*>", page.replace("< b", "&lt; b"))
     assert "Up: " in image
     assert "No description" not in page
-    (folded,) = re.findall(r"<details><summary>Code</summary>.*?</details>", page, re.DOTALL)
-    assert "folded" in folded
-    assert "shown" not in folded
+    folds = re.findall(r"<details><summary>(\w+)</summary>(.*?)</details>", page, re.DOTALL)
+    assert [name for name, _ in folds] == ["Code", "Solution"]
+    assert "folded" in folds[0][1]
+    assert "solved" in folds[1][1]
+    assert all("shown" not in fold for _, fold in folds)
