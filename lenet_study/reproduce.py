@@ -4,7 +4,7 @@ import functools
 import math
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ def reproduce(
     round some functions otherwise (1 / square root, with which normalisation and some optimizers
     divide), and a step multiplies what it finds of that: there, the run must end as near to the
     record as another seed would, within 0.05 of its validation accuracy. Times are not compared.
-    A run that was trained in a stack is trained in the same stack, and with as many threads.
+    A run that was trained in a stack is trained in the same stack, and with as many threads; those
+    recorded beside it are compared as well, for they cost nothing more.
 
     Args:
         results_dir: folder of the records.
@@ -77,12 +78,14 @@ def reproduce(
     """
     if sample < 1:
         raise InputError(f"sample: found {sample}; at least one record is needed.")
-    paths = records.find(Path(results_dir), study)
-    if not paths:
+    runs = {path: records.read(path) for path in records.find(Path(results_dir), study)}
+    if not runs:
         raise InputError(f"{results_dir}: no record{f' of {study}' if study else ''} to reproduce.")
-    comparisons = []
-    drawn = draw(paths, sample, seed)
-    for path, recorded in tqdm(drawn, desc="reproduce", unit="run", disable=not progress):
+    compared: dict[Path, Comparison] = {}
+    for path in tqdm(draw(runs, sample, seed), desc="reproduce", unit="run", disable=not progress):
+        if path in compared:
+            continue
+        recorded = runs[path]
         group = recorded.provenance.stack or (recorded.recipe,)
         again = _train_with_threads(
             recorded.provenance.threads,
@@ -90,11 +93,13 @@ def reproduce(
                 trainer or train_group, group, recorded.seed, recorded.test is not None, data_dir
             ),
         )
-        comparisons.append(compare(path, recorded, again[group.index(recorded.recipe)]))
-    return comparisons
+        for other in _trained_together(path, runs):
+            retrained = again[group.index(runs[other].recipe)]
+            compared[other] = compare(other, runs[other], retrained)
+    return [compared[path] for path in sorted(compared)]
 
 
-def draw(paths: Iterable[Path], sample: int, seed: int) -> list[tuple[Path, Run]]:
+def draw(runs: Mapping[Path, Run], sample: int, seed: int) -> list[Path]:
     """Records drawn by chance without replacement, the dearer a run is to train again, the more
     seldom: its weight is one over the seconds its stack takes (Efraimidis and Spirakis 2006).
 
@@ -104,14 +109,26 @@ def draw(paths: Iterable[Path], sample: int, seed: int) -> list[tuple[Path, Run]
     """
     chance = random.Random(seed)
     order: dict[Path, float] = {}
-    runs = {path: records.read(path) for path in sorted(paths)}
-    for path, run in runs.items():
+    for path, run in sorted(runs.items()):
         members = max(1, len(run.provenance.stack))
         least = 4 if ACCELERATOR.search(run.provenance.device) else 1
         seconds = members * max(run.provenance.wall_seconds, least * run.recipe.epochs)
         order[path] = seconds * math.log(1.0 - chance.random())
-    drawn = sorted(runs, key=order.__getitem__, reverse=True)[:sample]
-    return [(path, runs[path]) for path in sorted(drawn)]
+    return sorted(sorted(runs, key=order.__getitem__, reverse=True)[:sample])
+
+
+def _trained_together(path: Path, runs: Mapping[Path, Run]) -> list[Path]:
+    """The records that one training gives: of the run at `path` and of others in its stack."""
+
+    def training(run: Run) -> tuple[object, ...]:
+        return run.provenance.stack, run.provenance.threads, run.seed, run.test is None
+
+    stacked = bool(runs[path].provenance.stack)
+    return [
+        other
+        for other, run in runs.items()
+        if other == path or (stacked and training(run) == training(runs[path]))
+    ]
 
 
 def _train_with_threads(threads: int, train: Callable[[], list[Run]]) -> list[Run]:
