@@ -45,7 +45,7 @@ BASELINE = Path("configs/baseline.yaml")
 TECHNIQUES, NOTEBOOKS = Path("configs"), Path("notebooks")
 RESULTS, FIGURES, README = Path("results"), Path("figures"), Path("README.md")
 CITATION, WEIGHTS = Path("CITATION.cff"), Path("weights")
-VERIFIED = 2  # records that are drawn and trained again where no run was lacking
+VERIFIED = 3  # trainings that are done again where no run was lacking
 AGAIN = "The same command begins again."
 GOES_ON = "Finished runs are recorded; the same command goes on where this one ended."
 
@@ -413,7 +413,7 @@ def list_records(
 
 @_command("reproduce", stopped=f"Records are only read; {AGAIN[0].lower()}{AGAIN[1:]}")
 def reproduce(
-    sample: Annotated[int, number("--sample", 1)] = 3,
+    sample: Annotated[int, number("--sample", 1, "Trainings to draw.")] = 3,
     seed: Annotated[int, number("--seed", 0, "Of the drawing of the sample.")] = 0,
     study_name: OfStudy = None,
     results: Results = RESULTS,

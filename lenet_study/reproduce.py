@@ -61,12 +61,12 @@ def reproduce(
     round some functions otherwise (1 / square root, with which normalisation and some optimizers
     divide), and a step multiplies what it finds of that: there, the run must end as near to the
     record as another seed would, within 0.05 of its validation accuracy. Times are not compared.
-    A run that was trained in a stack is trained in the same stack, and with as many threads; those
-    recorded beside it are compared as well, for they cost nothing more.
+    A run that was trained in a stack is trained in the same stack, and with as many threads; all
+    that are recorded of a training are compared, for they cost it once.
 
     Args:
         results_dir: folder of the records.
-        sample: how many records to draw, see `draw`; all of them if there are fewer.
+        sample: how many trainings to draw, see `draw`; all of them if there are fewer.
         seed: of the drawing.
         study: draw from this study's records only.
         data_dir: see `load_data`.
@@ -81,11 +81,10 @@ def reproduce(
     runs = {path: records.read(path) for path in records.find(Path(results_dir), study)}
     if not runs:
         raise InputError(f"{results_dir}: no record{f' of {study}' if study else ''} to reproduce.")
-    compared: dict[Path, Comparison] = {}
-    for path in tqdm(draw(runs, sample, seed), desc="reproduce", unit="run", disable=not progress):
-        if path in compared:
-            continue
-        recorded = runs[path]
+    comparisons = []
+    drawn = draw(runs, sample, seed)
+    for paths in tqdm(drawn, desc="reproduce", unit="training", disable=not progress):
+        recorded = runs[paths[0]]
         group = recorded.provenance.stack or (recorded.recipe,)
         again = _train_with_threads(
             recorded.provenance.threads,
@@ -93,42 +92,39 @@ def reproduce(
                 trainer or train_group, group, recorded.seed, recorded.test is not None, data_dir
             ),
         )
-        for other in _trained_together(path, runs):
-            retrained = again[group.index(runs[other].recipe)]
-            compared[other] = compare(other, runs[other], retrained)
-    return [compared[path] for path in sorted(compared)]
+        comparisons += [
+            compare(path, runs[path], again[group.index(runs[path].recipe)]) for path in paths
+        ]
+    return comparisons
 
 
-def draw(runs: Mapping[Path, Run], sample: int, seed: int) -> list[Path]:
-    """Records drawn by chance without replacement, the dearer a run is to train again, the more
-    seldom: its weight is one over the seconds its stack takes (Efraimidis and Spirakis 2006).
+def draw(runs: Mapping[Path, Run], sample: int, seed: int) -> list[tuple[Path, ...]]:
+    """Trainings drawn by chance without replacement, each as the records that it gave; the dearer,
+    the more seldom: its weight is one over its seconds (Efraimidis and Spirakis 2006).
 
     A network's epoch counts a second at the least, and four where an accelerator trained it: its
     seconds say nothing of a processor's, and a stack as wide as suits it takes a laptop two to
     five seconds a network and epoch.
     """
     chance = random.Random(seed)
-    order: dict[Path, float] = {}
-    for path, run in sorted(runs.items()):
+    order: dict[tuple[Path, ...], float] = {}
+    for paths in _trainings(runs):
+        run = runs[paths[0]]
         members = max(1, len(run.provenance.stack))
         least = 4 if ACCELERATOR.search(run.provenance.device) else 1
         seconds = members * max(run.provenance.wall_seconds, least * run.recipe.epochs)
-        order[path] = seconds * math.log(1.0 - chance.random())
-    return sorted(sorted(runs, key=order.__getitem__, reverse=True)[:sample])
+        order[paths] = seconds * math.log(1.0 - chance.random())
+    return sorted(sorted(order, key=order.__getitem__, reverse=True)[:sample])
 
 
-def _trained_together(path: Path, runs: Mapping[Path, Run]) -> list[Path]:
-    """The records that one training gives: of the run at `path` and of others in its stack."""
-
-    def training(run: Run) -> tuple[object, ...]:
-        return run.provenance.stack, run.provenance.threads, run.seed, run.test is None
-
-    stacked = bool(runs[path].provenance.stack)
-    return [
-        other
-        for other, run in runs.items()
-        if other == path or (stacked and training(run) == training(runs[path]))
-    ]
+def _trainings(runs: Mapping[Path, Run]) -> list[tuple[Path, ...]]:
+    """The records, those of one training together: a stack's members, or one network alone."""
+    together: dict[object, list[Path]] = {}
+    for path, run in sorted(runs.items()):
+        given = run.provenance
+        stack = given.stack, given.threads, run.seed, run.test is None
+        together.setdefault(stack if given.stack else path, []).append(path)
+    return [tuple(paths) for paths in together.values()]
 
 
 def _train_with_threads(threads: int, train: Callable[[], list[Run]]) -> list[Run]:

@@ -185,17 +185,22 @@ def label_source(
     whole_figure(drawing).supxlabel(text, x=0.995, ha="right", fontsize=8, color=GREY)
 
 
-def show(drawing: Drawing) -> None:
+def show(drawing: Drawing, shown: str = "") -> None:
     """Show a figure in its notebook now, with its description as alternative text; then close it.
 
     Where no notebook shows figures by itself nothing happens.
+
+    Args:
+        drawing: the figure, any of its axes, or an array of them.
+        shown: what it shows, in words, where no function that is `described` drew it.
     """
     if "inline" not in mpl.get_backend():
         return
     from IPython.display import display
 
     figure = whole_figure(drawing)
-    display(figure, metadata={"image/png": {"alt": description(figure)}})
+    words = f"{shown}. " * bool(shown) + description(figure)
+    display(figure, metadata={"image/png": {"alt": words}})
     plt.close(figure)  # else it would be shown again at the end of the cell
 
 

@@ -1,7 +1,8 @@
 """Kill what writes records at random moments, and look whether anything is lost.
 
-    python tests/kills.py --kills 500 --seed 0 study search
-    python tests/kills.py --kills 12 --seed 0 study-command search-command notebooks-command
+    python tests/kills.py --kills 500 --seed 0 --folder runs/kills study search
+    python tests/kills.py --kills 12 --seed 0 --folder runs/killed \\
+        study-command search-command notebooks-command
 
 Studies and searches train with `train_quickly` in a forked process: real records, locks and links,
 a hundred kills in a minute. The commands are processes of their own that train on the digits.

@@ -18,7 +18,7 @@ from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import notebooks, records
 from lenet_study.cli import main
 from lenet_study.study import Study
-from lenet_study.widgets import WIDGET
+from lenet_study.widgets import PICTURE, WIDGET
 
 COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = {
@@ -164,6 +164,14 @@ def test_no_output_names_a_machine_a_time_or_a_warning(committed: Path) -> None:
             for what, pattern in FORBIDDEN.items():
                 found = re.search(pattern, text)
                 assert found is None, f"{what}: {text[max(0, found.start() - 80) :][:200]}"
+
+
+def test_every_stored_picture_says_in_words_what_it_shows(committed: Path) -> None:
+    for output in outputs(committed):
+        if PICTURE in output.get("data", {}):
+            words = output["metadata"].get(PICTURE, {}).get("alt", "")
+            assert words, output
+            assert not re.match(r"Title|Panels|Across|Up|Rows|Source", words), words
 
 
 def test_nothing_that_differs_between_two_executions_is_stored(committed: Path) -> None:

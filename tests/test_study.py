@@ -31,7 +31,7 @@ from examples import (
 )
 from here import as_nobody
 
-from lenet_keras.recipe import InputError
+from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.reproduce import compare, draw, reproduce
@@ -405,15 +405,24 @@ def same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LENET_THREADS", "2")
 
 
-def test_a_dear_run_is_drawn_in_proportion_to_its_cost() -> None:
-    paths = [Path(f"seed-{seed}.json") for seed in range(2)]
+def test_a_dear_training_is_drawn_in_proportion_to_its_cost() -> None:
+    alone, slow, *stack = (Path(name) for name in "abcd")
     runs = {
         path: make_run(provenance=make_provenance(wall_seconds=seconds))
-        for path, seconds in zip(paths, (30.0, 270.0), strict=True)
+        for path, seconds in ((alone, 30.0), (slow, 270.0))
     }
     drawn = [draw(runs, 1, seed)[0] for seed in range(400)]
-    assert 0.86 < drawn.count(paths[0]) / 400 < 0.94
-    assert draw(runs, 3, 0) == paths
+    assert 0.86 < drawn.count((alone,)) / 400 < 0.94
+    assert draw(runs, 3, 0) == [(alone,), (slow,)]
+
+    recipes = (Recipe(), Recipe(activation="relu"))  # one training of 60 seconds
+    provenance = make_provenance(wall_seconds=30.0, stack=recipes)
+    of_stack = [make_run(recipe, provenance=provenance) for recipe in recipes]
+    runs |= dict(zip(stack, of_stack, strict=True))
+    del runs[slow]
+    drawn = [draw(runs, 1, seed)[0] for seed in range(400)]
+    assert 0.6 < drawn.count((alone,)) / 400 < 0.73
+    assert draw(runs, 3, 0) == [(alone,), tuple(stack)]
 
 
 def test_a_recipe_of_two_studies_is_recorded_once(study: Study, tmp_path: Path) -> None:
@@ -451,7 +460,7 @@ def test_what_is_reproduced_holds(study: Study, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("same_threads")
-def test_all_that_one_training_gives_is_compared(study: Study, tmp_path: Path) -> None:
+def test_all_that_a_training_gives_is_compared(study: Study, tmp_path: Path) -> None:
     run_quickly(study, tmp_path)
     log, results = tmp_path / "trained", tmp_path / "results"
     before = len(log.read_text().splitlines())
