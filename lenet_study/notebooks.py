@@ -32,6 +32,7 @@ except ModuleNotFoundError as missing:
         "or pip install 'lenet-keras[notebooks]'."
     ) from None
 
+PAGE = Path(__file__).with_name("page.html.j2")  # nbconvert's template of an executed notebook
 PARAMETERS = "parameters"  # the tag of the cell that declares them
 # The cell behind the parameters, the same in all notebooks; the address is CITATION.cff's.
 SET_UP = """\
@@ -479,30 +480,11 @@ def _kinds(cell: Any) -> set[str]:
     return kinds - {WIDGET}
 
 
-# nbconvert's own template leaves the words out that a figure has in its output's metadata, and
-# shows cells that JupyterLab folds away.
-_WITH_WORDS = """
-{%- extends "index.html.j2" -%}
-{%- block input_group -%}
-{%- if "hide-input" in cell.metadata.tags -%}
-<details><summary>{{ "Solution" if "exercise" in cell.metadata.tags else "Code" }}</summary>
-{{ super() }}</details>
-{%- else -%}
-{{ super() }}
-{%- endif -%}
-{%- endblock -%}
-{%- block data_png scoped -%}
-{%- set words = output | get_metadata("alt", "image/png") -%}
-{{ super() | replace("<img ", '<img alt="' ~ (words | escape_html) ~ '" ' if words else "<img ") }}
-{%- endblock -%}
-"""
-
-
 def _page(notebook: Path) -> Path:
     """Write an executed notebook as an HTML page beside it, its figures with their words."""
     content = nbformat.read(notebook, as_version=4)
     keep_pictures(content)
-    exporter = nbconvert.HTMLExporter(raw_template=_WITH_WORDS)
+    exporter = nbconvert.HTMLExporter(template_file=str(PAGE))
     body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
     page = notebook.with_suffix(".html")
     page.write_text(body, encoding="utf-8")

@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -603,6 +604,9 @@ def test_a_page_has_the_words_of_its_figures_and_folds_what_jupyterlab_folds(
     (image,) = re.findall(r"<img [^>]*iVBORw0K[^>]*>", page.replace("< b", "&lt; b"))
     assert "Up: " in image
     assert "No description" not in page
+    tasks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["poe"]["tasks"]
+    page_of_lab = tasks["lab"]["cmd"].partition("--HTMLExporter.template_file=")[2]
+    assert ROOT / page_of_lab == notebooks.PAGE
     folds = re.findall(r"<details><summary>(\w+)</summary>(.*?)</details>", page, re.DOTALL)
     assert [name for name, _ in folds] == ["Code", "Solution"]
     assert "folded" in folds[0][1]
