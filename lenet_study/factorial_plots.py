@@ -70,7 +70,8 @@ def interactions(table: pd.DataFrame, names: Mapping[str, str], axes: Axes | Non
     for (y, x), text in zip(places, axes.texts, strict=True):
         if table.loc[letters[x] + letters[y + 1], "p_holm"] < 0.05:
             text.set_fontweight("bold")
-            frame = Rectangle((x + 0.04, y + 0.04), 0.92, 0.92, fill=False, linewidth=1.8)
+            look_of_frame: dict[str, Any] = {"fill": False, "edgecolor": INK, "linewidth": 1.8}
+            frame = Rectangle((x + 0.04, y + 0.04), 0.92, 0.92, **look_of_frame)
             axes.add_patch(frame)
     shared.bare(axes)
     axes.set_xticklabels([names[letter] for letter in letters[:-1]], rotation=35, ha="right")

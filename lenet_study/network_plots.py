@@ -181,7 +181,7 @@ def layer_scale(
                 look = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
                 known = rows.dropna(subset=column)
                 sns.lineplot(known, x="layer", y=column, ax=panel, errorbar=None, **look)
-        panel.tick_params(axis="x", labelsize=8)
+        panel.tick_params(axis="x", labelsize=7)
     for panel in panels:  # when all are drawn, as they share their scale
         if (values == 0).any():  # a place for 0 below the smallest decade
             panel.set_yscale("symlog", linthresh=decade, linscale=2)
@@ -189,7 +189,7 @@ def layer_scale(
         else:
             panel.set_yscale("log")
         panel.yaxis.get_major_locator().set_params(numticks=6)
-    shared.label_outside(panels, "", "Standard deviation")
+    shared.label_outside(panels, "Layer", "Standard deviation")
     keys: dict[str, Any] = {
         name: Line2D([], [], color=INK, marker=marker, linestyle=line, markersize=4)
         for name, (marker, line) in styles.items()
@@ -288,6 +288,7 @@ def kernel_histograms(
         name = variant if whole else f"{variant} (diverged)"
         shared.title(panel, name if layer == layers[0] else "")
         panel.set_xlabel(f"Weight in {layer}" if variant == rows[-1] else "")
+        panel.set_ylabel("Density" if layer == layers[0] else "")
     keys: dict[str, Any] = {"density of the weights": Line2D([], [], color=INK)}
     if baseline:
         keys[f"{baseline}: the baseline"] = Patch(color=GREY, alpha=0.35)

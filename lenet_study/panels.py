@@ -252,6 +252,7 @@ def label_outside(panels: np.ndarray, x: str, y: str) -> None:
     for panel in panels:
         below = lowest[columns[panel]] is panel
         panel.set_xlabel(x if below else "")
+        panel.xaxis.label.set_visible(True)  # shared axes show those of the last row alone
         panel.tick_params(labelbottom=below)
         panel.set_ylabel(lines if columns[panel] == first else "")
 

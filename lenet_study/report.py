@@ -113,7 +113,7 @@ def adding_up(way: pd.DataFrame, bottom: float) -> str:
     return (
         f"The effects of the techniques add up to {total} points. From none of them "
         f"({percent(bottom)}) to all of them ({percent(top)}) "
-        f"it is {measured} points, measured with the same seeds. Measured less added up: {missing}."
+        f"it is {measured} points, measured with the same seeds. Measured minus the sum: {missing}."
     )
 
 

@@ -220,8 +220,10 @@ def save(drawing: Drawing, path: Path | str) -> tuple[Path, Path]:
         InputError: the folder cannot be written to.
     """
     figure, png, svg = whole_figure(drawing), Path(f"{path}.png"), Path(f"{path}.svg")
-    words = description(figure)
+    words, dpi = description(figure), figure.get_dpi()
+    figure.set_dpi(STYLE["savefig.dpi"])  # room for letters as wide as they will be
     _round_layout(figure)
+    figure.set_dpi(dpi)
     try:
         png.parent.mkdir(parents=True, exist_ok=True)
         with mpl.rc_context({name: STYLE[name] for name in ("svg.fonttype", "svg.hashsalt")}):

@@ -461,6 +461,21 @@ def test_saved_figures_are_the_same_bytes_each_time(tmp_path: Any) -> None:
     assert b"Software" not in first[0]
 
 
+def test_each_column_names_its_axis_under_its_lowest_panel() -> None:
+    panels = plots.learning_curves(make_epochs([*THREE, "nadam", "lion"]))  # in rows of 3 and 2
+    labels = [panel.xaxis.label for panel in panels]
+    shown = [label.get_text() * label.get_visible() for label in labels]
+    assert shown == ["", "", "Epoch", "Epoch", "Epoch"]
+
+
+def test_long_names_keep_clear_of_a_saved_figure_s_edges(tmp_path: Any) -> None:
+    style.use_style()
+    _, axes = plt.subplots(figsize=(10.6, 2))
+    axes.barh(["kernel_initializer: he_normal → lecun_1998_uniform"], [1])
+    png, _ = style.save(axes, tmp_path / "names")
+    assert (plt.imread(png)[:, :3] == 1).all()  # white
+
+
 def test_a_figure_is_described_in_words() -> None:
     panels = plots.learning_curves(make_epochs(), baseline="sgd")
     style.label_source(panels, "digits", 6, 3)

@@ -135,7 +135,7 @@ def test_effects_and_their_sum_are_written_for_people() -> None:
     assert report.adding_up(way, 0.5).replace("\N{NO-BREAK SPACE}", " ") == (
         "The effects of the techniques add up to +4.0 [+3.0, +5.0] points. From none of them "
         "(50.0 %) to all of them (53.5 %) it is +3.5 [+2.0, +5.0] points, measured with the same "
-        "seeds. Measured less added up: −0.5 [−1.0, +0.0]."
+        "seeds. Measured minus the sum: −0.5 [−1.0, +0.0]."
     )
 
 
