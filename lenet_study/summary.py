@@ -4,7 +4,7 @@ A technique takes part once every run that its file plans is recorded. The other
 technique would change its p-values, and its best variant, with every run that comes in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -502,7 +502,7 @@ def forest(overview: Overview, *, only_best: bool = False) -> Drawing:
         colours=_colours(overview),
         control=overview.control,
     )
-    return _labelled(drawn, overview, table)
+    return _labelled(drawn, overview, [*table["n"], *overview.control["n"]])
 
 
 def convergence(overview: Overview) -> Drawing:
@@ -510,7 +510,7 @@ def convergence(overview: Overview) -> Drawing:
     drawn = plots.accuracy_against_convergence(
         overview.table, CONVERGENCE, overview.baselines, colours=_colours(overview)
     )
-    return _labelled(drawn, overview, overview.table)
+    return _labelled(drawn, overview, overview.table["n"])
 
 
 def _colours(overview: Overview) -> Colours:
@@ -518,17 +518,18 @@ def _colours(overview: Overview) -> Colours:
     return style.colours([study.title for study in overview.studies])
 
 
-def _labelled(drawn: Drawing, overview: Overview, table: pd.DataFrame) -> Drawing:
-    """The figure with its source under it: how many seeds the rows of the table have."""
-    epochs, seeds = min(study.epochs for study in overview.studies), int(table["n"].min())
+def _labelled(drawn: Drawing, overview: Overview, of_rows: Iterable[int]) -> Drawing:
+    """The figure with its source under it: how many seeds each of its rows has."""
+    epochs = min(study.epochs for study in overview.studies)
+    seeds = [int(n) for n in of_rows]
     style.label_source(
         drawn,
         overview.studies[0].dataset,
         epochs,
-        seeds,
-        most_seeds=int(table["n"].max()),
+        min(seeds),
+        most_seeds=max(seeds),
         study_epochs=epochs,
-        study_seeds=seeds + overview.rehearsal,  # a study of another size has too few
+        study_seeds=min(seeds) + overview.rehearsal,  # a study of another size has too few
     )
     return drawn
 

@@ -148,8 +148,8 @@ def test_techniques_of_five_and_of_ten_seeds_stand_side_by_side(project: Path) -
     drawn = summary.forest(overview)
     assert [t.get_text() for t in drawn[1].get_yticklabels()] == ["half", "plain against itself"]
     assert style.whole_figure(drawn).get_supxlabel() == "CIFAR-10, 20 epochs, 5 to 10 seeds"
-    drawn = summary.forest(overview, only_best=True)
-    assert style.whole_figure(drawn).get_supxlabel() == "CIFAR-10, 20 epochs, 5 seeds"
+    drawn = summary.forest(overview, only_best=True)  # rows of 5; what is against itself, of 10
+    assert style.whole_figure(drawn).get_supxlabel() == "CIFAR-10, 20 epochs, 5 to 10 seeds"
     smaller = summary.read(project / "configs", project / "results", seeds=5)
     assert smaller.rehearsal
     drawn = summary.forest(smaller)
