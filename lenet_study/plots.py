@@ -546,7 +546,8 @@ def accuracy_against_convergence(
         panel.plot(reached["x"], reached["y"], "o", color=_FADED, markersize=4)
         for line in there.itertuples():
             face = "white" if line.variant == baselines[study] else looks[study]["color"]
-            panel.plot(line.x, line.y, "o", color=looks[study]["color"], markerfacecolor=face)
+            look: dict[str, Any] = {"color": looks[study]["color"], "markerfacecolor": face}
+            panel.plot(line.x, line.y, "o", zorder=4, **look)  # above names
         if len(there):
             _name_points(panel, there.set_index("variant"), baselines[study])
         panel.set_xlim(0, 1.05 * reached["x"].max())
