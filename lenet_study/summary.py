@@ -309,8 +309,8 @@ def scope(overview: Overview) -> str:
 
 def pairing(overview: Overview) -> str:
     """How differences are taken, by the technique files' choice."""
-    unpaired = [study.title for study in overview.studies if not study.paired]
-    where = f", but not in {listed(unpaired)}, where first weights differ" if unpaired else ""
+    unpaired = [f"*{study.title}*" for study in overview.studies if not study.paired]
+    where = f", except in {listed(unpaired)}, where first weights differ" if unpaired else ""
     return f"paired by seed{where}"
 
 
