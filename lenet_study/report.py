@@ -264,6 +264,23 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}{_NO_BREAK}%"
 
 
+def common_mistake(confusion: np.ndarray, classes: Sequence[str]) -> str:
+    """Which class is most often taken for which, as a share of its images, and the other way round.
+
+    Args:
+        confusion: counts (classes, classes), a row a true class, with images in every row.
+        classes: their names.
+    """
+    shares = confusion / confusion.sum(axis=1, keepdims=True)
+    mistakes = shares * (1 - np.eye(len(shares)))
+    true, said = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    return (
+        f"The most common mistake: {percent(shares[true, said])} of the images of class "
+        f"*{classes[true]}* are taken for *{classes[said]}*; the other way round it is "
+        f"{percent(shares[said, true])}."
+    )
+
+
 def signed(value: float) -> str:
     """A number with its sign and two digits after the point."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")

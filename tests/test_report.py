@@ -103,6 +103,13 @@ def test_numbers_are_rounded_and_signed() -> None:
     assert (report.signed(-0.345), report.signed(0.5)) == ("−0.34", "+0.50")
 
 
+def test_the_most_common_mistake_is_a_share_of_its_class() -> None:
+    counts = np.array([[90, 6, 4], [2, 8, 0], [0, 50, 950]])  # 50 of 1,000 are fewer than 2 of 10
+    said = report.common_mistake(counts, ["cat", "dog", "ship"]).replace("\u00a0", " ")
+    mistake = "20.0 % of the images of class *dog* are taken for *cat*"
+    assert said == f"The most common mistake: {mistake}; the other way round it is 6.0 %."
+
+
 def test_gaps_are_told_against_the_baselines() -> None:
     gap = pd.Series({"none": 0.1, "flip": 0.05, "shift": 0.02})
     assert report.gaps(gap, "none") == (
