@@ -49,7 +49,11 @@ def minibatch_indices(images: int, batch_size: int, epochs: int, seed: int) -> n
 
 
 def training_batches(
-    data: Dataset, recipe: Recipe, seed: int, relabel: Callable[..., tf.Tensor] | None = None
+    data: Dataset,
+    recipe: Recipe,
+    seed: int,
+    relabel: Callable[..., tf.Tensor] | None = None,
+    show: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None = None,
 ) -> Batches:
     """The training split, shuffled anew for each epoch and augmented.
 
@@ -62,6 +66,8 @@ def training_batches(
         seed: of order and augmentation.
         relabel: gives other labels for a batch's own (batch, classes), from these, the images'
             numbers, whether each is flipped, and its pixels down and right, all (batch,).
+        show: gives a batch's images and labels in place of all this, from the images' numbers and
+            a draw from [0, 1) for each, both (batch,).
 
     Raises:
         InputError: the recipe is for another dataset, or one batch is larger than the split.
@@ -84,7 +90,7 @@ def training_batches(
     )
     # One thread beside the training's is enough. The autotuner is off: it holds up the end of
     # every iterator.
-    dataset = dataset.map(_augmentation(data, recipe, seed, relabel)).prefetch(4)
+    dataset = dataset.map(_augmentation(data, recipe, seed, relabel, show)).prefetch(4)
     options = tf.data.Options()
     options.autotune.enabled = False
     return Batches(
@@ -95,7 +101,11 @@ def training_batches(
 
 
 def _augmentation(
-    data: Dataset, recipe: Recipe, seed: int, relabel: Callable[..., tf.Tensor] | None
+    data: Dataset,
+    recipe: Recipe,
+    seed: int,
+    relabel: Callable[..., tf.Tensor] | None,
+    show: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None,
 ) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """The function from a step, its images' numbers and mixup's weight to images and labels."""
     images = tf.constant(data.train.images)
@@ -103,8 +113,10 @@ def _augmentation(
     largest = recipe.shift_pixels if "shift" in recipe.augmentation else 0
 
     def batch(step: tf.Tensor, chosen: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        y = tf.gather(labels, chosen)
         draw = _Draw(seed, step, recipe.batch_size)
+        if show:
+            return show(chosen, draw.uniform(0))
+        y = tf.gather(labels, chosen)
         # Each stream is drawn by itself: without flips or shifts the others stay as they are.
         flipped = draw.uniform(0) < (0.5 if "flip" in recipe.augmentation else 0.0)
         down, right = draw.integers(1, largest), draw.integers(2, largest)

@@ -62,6 +62,7 @@ Augmentation = Literal["flip", "shift", "cutout", "mixup"]
 Schedule = Literal[
     "constant", "step", "exponential", "cosine", "one_cycle", "warmup_cosine", "lecun_1998"
 ]
+TeacherNetwork = Literal["lenet5", "residual"]
 StepSizes = Literal["equal", "gauss_newton"]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
@@ -124,13 +125,18 @@ class Recipe(BaseModel):
     l2: float = Field(default=0.0, ge=0)  # factor of sum kernel², added to the loss
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
-    # labels from an ensemble (Hinton et al. 2015): the same network, trained by AdamW with a cosine
+    # labels from an ensemble (Hinton et al. 2015): the same network, by AdamW with a cosine; or a
+    # larger one, by SGD with Nesterov's momentum and a warm-up cosine, once for all seeds
     teachers: int = Field(default=0, ge=0, le=100)  # 0: none
+    teacher_network: TeacherNetwork = "lenet5"
     teacher_width: int = Field(default=1, ge=1, le=16)  # as `width`
     teacher_epochs: int = Field(default=60, ge=1, le=10_000)
     teacher_learning_rate: float = Field(default=0.006, gt=0)
     teacher_weight_decay: float = Field(default=0.02, ge=0)
     teacher_share: float = Field(default=0.7, gt=0, le=1)  # of their answer in a label
+    # views of each image, drawn once; half of them blend in another (Beyer et al. 2022). 0: all
+    # that flips and shifts can show
+    teacher_views: int = Field(default=0, ge=0, le=1000)
 
     # optimisation
     optimizer: Optimizer = "sgd"
@@ -204,6 +210,8 @@ class Recipe(BaseModel):
                 "teachers train side by side, which excludes pooling 'trainable' and any other "
                 f"than the default of {', '.join(sorted(single))}"
             )
+        if self.teacher_network == "residual" and self.teacher_width > 1:
+            raise ValueError("teacher_width: has no effect on the residual network; set it to 1")
         if self.expansion > 1 and (
             {"connections", "output", "l1", "l2"}.intersection(self.changes())
             or self.kernel_initializer

@@ -286,6 +286,7 @@ def provenance(
     started: datetime,
     stack: Sequence[Recipe] = (),
     packages: Sequence[Path] = (PACKAGE,),
+    seconds_before: float = 0.0,
 ) -> Provenance:
     """Where, with what and for how long the training that ends now was done.
 
@@ -295,10 +296,11 @@ def provenance(
         started: in UTC.
         stack: the recipes that trained side by side, if they did.
         packages: folders whose code decides the result.
+        seconds_before: that something cost which this training needs and found done.
     """
     engine = keras.backend.backend()
     computing = ("jax", "jaxlib") if engine == "jax" else ()  # TensorFlow only reads images then
-    seconds = (datetime.now(UTC) - started).total_seconds() / max(1, len(stack))
+    seconds = (datetime.now(UTC) - started).total_seconds() + seconds_before
     return Provenance(
         dataset_fingerprint=data.fingerprint,
         batches_digest=batches.digest,
@@ -316,7 +318,7 @@ def provenance(
         settings=backend.rounding_settings(),
         stack=tuple(stack),
         started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        wall_seconds=round(seconds, 2),
+        wall_seconds=round(seconds / max(1, len(stack)), 2),
     )
 
 

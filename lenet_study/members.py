@@ -5,6 +5,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,26 @@ PACKAGES = (training.PACKAGE, Path(__file__).parent)
 Fitted = Stack | ShardedNetwork
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a training learns beside the labels of its dataset.
+
+    Attributes:
+        relabel, show: for `training_batches`.
+        seconds_before: that teachers have cost an earlier run, whose teachers these are too.
+    """
+
+    relabel: Callable[..., tf.Tensor] | None = None
+    show: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None = None
+    seconds_before: float = 0.0
+
+
 def fit(
     model: Fitted,
     recipes: Sequence[Recipe],
     seed: int,
     data: Dataset,
-    relabel: Callable[..., tf.Tensor] | None,
+    lesson: Lesson,
     started: datetime,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
@@ -47,7 +62,7 @@ def fit(
         recipes: one a member.
         seed: of the minibatch order and the augmentation.
         data: the recipes' dataset.
-        relabel: see `training_batches`.
+        lesson: what it learns beside the dataset's labels.
         started: when the training began, its teachers' included, in UTC.
         callbacks: what else Keras is to call.
         score_test: whether the test set is evaluated, once, at the end.
@@ -57,7 +72,7 @@ def fit(
         A run for each member, in order.
     """
     first = recipes[0]
-    batches = training_batches(data, first, seed, relabel)
+    batches = training_batches(data, first, seed, lesson.relabel, lesson.show)
     _compile(model, first, batches, data)
     gc.collect()  # an earlier model is cyclic garbage that still holds its copy of the images
     steps, total_steps = batches.steps_per_epoch, first.epochs * batches.steps_per_epoch
@@ -74,7 +89,7 @@ def fit(
         )
     logits = training.all_logits(final_predict(model, data), first, data, score_test)
     stack = recipes if len(recipes) > 1 else ()
-    where = training.provenance(data, batches, started, stack, PACKAGES)
+    where = training.provenance(data, batches, started, stack, PACKAGES, lesson.seconds_before)
     return [
         training.make_run(
             recipe,

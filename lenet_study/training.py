@@ -14,7 +14,7 @@ from lenet_study.grouping import carried
 from lenet_study.members import fit
 from lenet_study.shards import ShardedNetwork, shardable
 from lenet_study.stack import Stack
-from lenet_study.teachers import relabelling, teach
+from lenet_study.teachers import prepare_lesson
 
 
 def train_alone(
@@ -51,7 +51,7 @@ def train_alone(
             tensorboard=tensorboard,
         )
     started = datetime.now(UTC)
-    relabel = relabelling(teach(recipe, seed, data, verbose=verbose), recipe)
+    lesson = prepare_lesson(recipe, seed, data, verbose=verbose)
     callbacks: list[keras.callbacks.Callback] = []
     if recipe.step_sizes == "gauss_newton":
         callbacks.append(MeasureCurvature(network, recipe, data))
@@ -63,7 +63,7 @@ def train_alone(
         [recipe],
         seed,
         data,
-        relabel,
+        lesson,
         started,
         callbacks,
         score_test=score_test,
@@ -95,5 +95,5 @@ def train_stack(
     stack = Stack(recipes, seed, classes=len(data.class_names)) if stack is None else stack
     started = datetime.now(UTC)
     first = recipes[0]
-    relabel = relabelling(teach(first, seed, data, verbose=verbose), first)
-    return fit(stack, recipes, seed, data, relabel, started, score_test=score_test, verbose=verbose)
+    lesson = prepare_lesson(first, seed, data, verbose=verbose)
+    return fit(stack, recipes, seed, data, lesson, started, score_test=score_test, verbose=verbose)

@@ -156,7 +156,12 @@ FLOORS = [
         "lenet_study.shards",
         "lenet_study.curvature",
     },
-    {"lenet_study.members", "lenet_study.teachers", "lenet_study.training"},
+    {
+        "lenet_study.members",
+        "lenet_study.residual",
+        "lenet_study.teachers",
+        "lenet_study.training",
+    },
     {
         "lenet_study.stats",
         "lenet_study.luck",

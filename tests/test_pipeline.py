@@ -16,7 +16,7 @@ from lenet_keras.pipeline import (
     training_batches,
 )
 from lenet_keras.recipe import InputError, Recipe
-from lenet_study.teachers import relabelling, seen, views
+from lenet_study.teachers import blended, draw_blends, relabelling, seen, showing, views
 
 DIGITS = load_data("digits")
 ALL = {"augmentation": "flip,shift,cutout,mixup", "dataset": "digits", "epochs": 1}
@@ -154,6 +154,53 @@ def test_a_label_is_shared_between_the_truth_and_the_teachers():
         for relabel in (relabelling(taught, recipe), None)
     )
     np.testing.assert_allclose(y, 0.25 * plain + 0.075, atol=1e-4)
+
+
+BLENDED = Recipe(
+    dataset="digits", epochs=2, batch_size=64, augmentation="flip,shift", teachers=1
+).replace(teacher_views=5, teacher_share=0.75)
+
+
+def test_a_blended_view_is_the_view_of_two_images_blended():
+    images, labels = DIGITS.train.images, DIGITS.train.labels
+    blends = draw_blends(BLENDED, len(labels))
+    alone = blends.weight == 1
+    assert alone.mean() == pytest.approx(0.5, abs=0.05)
+    assert blends.weight.min() >= 0.5
+    chosen = np.arange(64, dtype=np.int32)
+    pictures = blended(tf.constant(images), blends, chosen, np.full_like(chosen, 2)).numpy()
+    for image, picture in enumerate(pictures):
+        flipped, down, right, partner, weight = (v[image, 2] for v in vars(blends).values())
+        both = weight * images[image].astype(float) + (1 - weight) * images[partner]
+        (expected,) = seen(both[None], (flipped, down, right))
+        np.testing.assert_allclose(picture, expected, atol=0.5 + 1e-3)
+
+
+def test_what_teachers_say_of_a_blended_view_is_the_label_of_that_view():
+    count = len(DIGITS.train.labels)
+    blends, truth = draw_blends(BLENDED, count), np.eye(10)[DIGITS.train.labels]
+    taught = np.random.default_rng(0).dirichlet(np.ones(10), (count, 5)).astype(np.float16)
+    batches = training_batches(DIGITS, BLENDED, 2, show=showing(taught, BLENDED, DIGITS))
+    order = minibatch_indices(count, 64, 2, 2)
+    steps = batches.dataset.as_numpy_iterator()
+    shown_views = set()
+    for chosen, (x, y) in zip(order[:3], steps, strict=False):
+        pictures = np.stack(
+            [
+                blended(tf.constant(DIGITS.train.images), blends, chosen, np.full_like(chosen, n))
+                for n in range(5)
+            ]
+        )
+        for place, (image, picture) in enumerate(zip(chosen, x, strict=True)):
+            same = (pictures[:, place] == picture).all(axis=(1, 2, 3))
+            assert same.any()
+            numbers = np.flatnonzero(same)
+            own = blends.weight[image, numbers, None]
+            true = own * truth[image] + (1 - own) * truth[blends.partner[image, numbers]]
+            expected = 0.75 * taught[image, numbers] + 0.25 * true
+            assert np.abs(expected - y[place]).max(axis=1).min() < 1e-3
+            shown_views |= {*numbers.tolist()} if len(numbers) == 1 else set()
+    assert shown_views == set(range(5))
 
 
 def test_augmentations_really_change_about_as_many_images_as_they_should():

@@ -90,6 +90,11 @@ BAD = [
     ({"shift_pixels": 2}, ["shift_pixels", "'shift'"]),
     ({"teacher_share": 0.5}, ["teacher_share", "without teachers"]),
     ({"teachers": 2, "augmentation": "mixup"}, ["teachers", "mixup"]),
+    (
+        {"teachers": 1, "teacher_network": "residual", "teacher_width": 2},
+        ["teacher_width", "residual"],
+    ),
+    ({"teacher_views": 2}, ["teacher_views", "without teachers"]),
     ({"width": 2, "connections": "table_1"}, ["width", "Table I", "connections"]),
     ({"teachers": 2, "early_stopping": 3}, ["teachers", "early_stopping"]),
     ({"ema_momentum": 0.9, "early_stopping": 3}, ["early_stopping", "ema_momentum"]),

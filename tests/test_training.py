@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from lenet_keras.model import lenet5
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_keras.training import train
+from lenet_study.residual import residual_network
 from lenet_study.teachers import teach
 from lenet_study.training import train_alone, train_stack
 
@@ -189,7 +191,6 @@ def test_teachers_know_the_training_images_and_never_see_the_test_set():
     assert taught.shape == (len(DIGITS.train.labels), 9, 10)
     np.testing.assert_allclose(taught.sum(-1), 1, atol=1e-2)
     assert (taught.argmax(-1) == DIGITS.train.labels[:, None]).mean() > 0.9
-    assert teach(QUICK, 4, DIGITS) is None
 
 
 def test_wider_teachers_train_in_turn_and_say_something_else():
@@ -201,6 +202,45 @@ def test_wider_teachers_train_in_turn_and_say_something_else():
     assert wide.shape == narrow.shape == (256, 1, 10)
     np.testing.assert_allclose(wide.sum(-1), 1, atol=1e-2)
     assert not np.allclose(wide, narrow, atol=0.01)
+
+
+RESIDUAL = QUICK.replace(
+    teachers=1,
+    teacher_network="residual",
+    teacher_epochs=8,
+    teacher_learning_rate=0.1,
+    teacher_share=1.0,
+    teacher_views=3,
+    augmentation="shift",
+    shift_pixels=1,
+    epochs=2,
+)
+
+
+def test_a_residual_teacher_learns_the_digits_and_never_sees_the_test_set():
+    blind = dataclasses.replace(DIGITS, test=None)
+    taught = teach(RESIDUAL.replace(teacher_views=0), 4, blind, verbose=0)
+    assert taught.shape == (len(DIGITS.train.labels), 9, 10)
+    assert (taught.argmax(-1) == DIGITS.train.labels[:, None]).mean() > 0.9
+
+
+def test_one_residual_teacher_teaches_all_seeds_and_each_run_says_what_it_cost():
+    began = time.perf_counter()
+    first, second, again = (train_alone(RESIDUAL, seed, DIGITS, verbose=0) for seed in (4, 5, 4))
+    assert first.history.loss == again.history.loss != second.history.loss
+    took = [run.provenance.wall_seconds for run in (first, second, again)]
+    assert sum(took) > time.perf_counter() - began > max(took)
+    member, _ = train_stack([RESIDUAL, RESIDUAL.replace(l2=1e-3)], 4, DIGITS, verbose=0)
+    assert member.history.loss == pytest.approx(first.history.loss, rel=1e-4)
+    assert first.validation.accuracy > 0.7
+
+
+def test_a_residual_network_has_the_classes_of_its_dataset_and_its_seeds_weights():
+    first, again, other = (residual_network(seed, 12) for seed in (1, 1, 2))
+    assert first.output_shape == (None, 12)
+    for weights, same in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, same)
+    assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
 
 
 def test_a_run_with_teachers_repeats_to_the_last_digit_alone_and_in_a_stack():
