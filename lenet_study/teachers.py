@@ -31,10 +31,11 @@ from lenet_study.stack import Stack
 # What teachers have in common with the recipe that they teach.
 OF_THE_TEACHERS = {"dataset", "augmentation", "shift_pixels", "batch_size", *NETWORK_FIELDS}
 FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those of any study
-# What residual teachers' answers hang on. They teach all seeds: one costs more than a run.
+# What residual teachers' answers hang on, beside the data. They teach all seeds, as one costs more
+# than a run.
 OF_RESIDUAL_ANSWERS = (
-    *("dataset", "augmentation", "shift_pixels", "batch_size", "teachers", "teacher_epochs"),
-    *("teacher_learning_rate", "teacher_weight_decay", "teacher_views"),
+    *("augmentation", "shift_pixels", "batch_size", "teachers", "teacher_network"),
+    *("teacher_epochs", "teacher_learning_rate", "teacher_weight_decay", "teacher_views"),
 )
 _residual_answers: dict[tuple, tuple[np.ndarray, float]] = {}  # and the seconds they took
 Answer = Callable[[Split], np.ndarray]  # logits (images, networks, classes) of a split

@@ -231,6 +231,8 @@ def test_one_residual_teacher_teaches_all_seeds_and_each_run_says_what_it_cost()
     assert first.history.loss == again.history.loss != second.history.loss
     took = [run.provenance.wall_seconds for run in (first, second, again)]
     assert sum(took) > time.perf_counter() - began > max(took)
+    own_kind = train_alone(brief.replace(teacher_network="lenet5"), 4, DIGITS, verbose=0)
+    assert own_kind.history.loss != first.history.loss
     member, _ = train_stack([brief, brief.replace(l2=1e-3)], 4, DIGITS, verbose=0)
     assert member.history.loss == pytest.approx(first.history.loss, rel=1e-4)
 
