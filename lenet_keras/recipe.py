@@ -137,6 +137,7 @@ class Recipe(BaseModel):
     # views of each image, drawn once; half of them blend in another (Beyer et al. 2022). 0: all
     # that flips and shifts can show
     teacher_views: int = Field(default=0, ge=0, le=1000)
+    teacher_averages: bool = False  # their answers for an image: the mean over all of its views
 
     # optimisation
     optimizer: Optimizer = "sgd"
@@ -212,6 +213,11 @@ class Recipe(BaseModel):
             )
         if self.teacher_network == "residual" and self.teacher_width > 1:
             raise ValueError("teacher_width: has no effect on the residual network; set it to 1")
+        if self.teacher_averages and self.teacher_views:
+            raise ValueError(
+                "teacher_averages: views that blend two images have answers of their own; set "
+                "teacher_views to 0"
+            )
         if self.expansion > 1 and (
             {"connections", "output", "l1", "l2"}.intersection(self.changes())
             or self.kernel_initializer

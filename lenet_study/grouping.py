@@ -40,6 +40,7 @@ COMMON_FIELDS = frozenset(
         "teacher_weight_decay",
         "teacher_share",
         "teacher_views",
+        "teacher_averages",
         "optimizer",
         "nesterov",
         "ema_momentum",

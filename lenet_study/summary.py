@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from scipy import stats as scipy_stats
 
-from lenet_keras.recipe import InputError, Recipe, read_yaml
+from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import controls, plots, report, stats, style, together
 from lenet_study.report import LEVEL, at_edge, listed, p_value, percent, points, signed
 from lenet_study.study import Study
@@ -141,68 +141,29 @@ def read(
 
 
 def _top(ladder: Study, results_dir: Path | str) -> str:
-    """A paragraph on the last rung of a ladder and, where a larger network taught it, one on the
-    last that none did; empty where one of them is not recorded."""
-    *_, top = ladder.variants
-    *_, alone = (name for name in ladder.variants if not _larger(ladder.recipe(name, 1.0)))
-    found, without = (_reached(ladder, rung, results_dir) for rung in (top, alone))
-    if not (found and without):
-        return ""
-    how = (
-        "A search on validation images found its recipe (`configs/search_teachers.yaml`), a "
-        "screening on a GPU its rates (`screening/rates.json`, by the script of commit "
-        f"`d72aeec`), and {_trains(ladder, alone, results_dir, 'best')}"
-    )
-    if alone == top:
-        return f"**The best LeNet-5 so far** recognises {found} {how}"
-    return (
-        f"**The best LeNet-5 so far** recognises {found} A larger network taught it, a residual "
-        "one, which was trained on the same images before, once for all seeds: the interval says "
-        "how far pupils of one teacher lie apart. "
-        f"{_trains(ladder, top, results_dir, 'best_larger_teacher')}\n\n"
-        f"**Without a larger network** the best recognises {without} {how}"
-    )
-
-
-def _larger(recipe: Recipe) -> bool:
-    """Whether a larger network than LeNet-5 teaches."""
-    return recipe.teacher_network != "lenet5" or recipe.teacher_width > 1
-
-
-def _finals(ladder: Study, rung: str, results_dir: Path | str) -> pd.DataFrame:
+    """A paragraph on the last rung of a ladder; empty where it is not recorded."""
+    *_, rung = ladder.variants
     runs = ladder.table(results_dir, variants=[rung])
-    return runs[runs["purpose"] == "final"]
-
-
-def _reached(ladder: Study, rung: str, results_dir: Path | str) -> str:
-    """How many test images a rung recognises, and with how many parameters; empty where it is not
-    recorded."""
-    from lenet_keras.model import count_parameters
-
-    final = _finals(ladder, rung, results_dir)
+    final = runs[runs["purpose"] == "final"]
     if len(final) < ladder.seeds_of(rung):
         return ""
+    from lenet_keras.model import count_parameters
+
     recipe = ladder.recipe(rung, final["learning_rate"].iloc[0])
     _, mean, low, high = stats.mean_interval(final["test_accuracy"])
     mirrored = final["test_mirrored_accuracy"].mean()
     trick = f" ({percent(mirrored)} where its mirror image is asked too)"
-    return (
-        f"**{percent(mean)}** of the test images: mean of {count(len(final), 'seed')}, 95 % "
-        f"interval {percent(low)} to {percent(high)}, each image asked once"
-        f"{trick if np.isfinite(mirrored) else ''}. It has {count_parameters(recipe):,} "
-        "parameters, those of the normalisation included."
-    )
-
-
-def _trains(ladder: Study, rung: str, results_dir: Path | str, file: str) -> str:
-    """Which command trains a rung, and how long that takes."""
-    final = _finals(ladder, rung, results_dir)
-    recipe = ladder.recipe(rung, final["learning_rate"].iloc[0])
     timed = final[final["threads"] == final["threads"].mode().iloc[0]]  # not all had as many
-    teachers = "teacher" if recipe.teachers == 1 else f"{recipe.teachers} teachers"
-    taught = f", those of its {teachers} included," if recipe.teachers else ""
+    taught = f", those of its {recipe.teachers} teachers included," if recipe.teachers else ""
     return (
-        f"`python train.py configs/{file}.yaml` trains it: {count(recipe.epochs, 'epoch')} in "
+        f"**The best LeNet-5 so far** recognises **{percent(mean)}** of the test images: mean of "
+        f"{count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
+        f"image asked once{trick if np.isfinite(mirrored) else ''}. It has "
+        f"{count_parameters(recipe):,} parameters, those of the normalisation included. A "
+        "search on validation images found its recipe (`configs/search_teachers.yaml`), a "
+        "screening on a GPU its rates (`screening/rates.json`, by the script of commit "
+        "`d72aeec`), and "
+        f"`python train.py configs/best.yaml` trains it: {count(recipe.epochs, 'epoch')} in "
         f"{timed['wall_seconds'].mean() / 60:.1f} minutes{taught} on "
         f"{count(timed['threads'].iloc[0], 'thread')} of {timed['device'].iloc[0]}."
     )

@@ -36,6 +36,7 @@ FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those
 OF_RESIDUAL_ANSWERS = (
     *("augmentation", "shift_pixels", "batch_size", "teachers", "teacher_network"),
     *("teacher_epochs", "teacher_learning_rate", "teacher_weight_decay", "teacher_views"),
+    "teacher_averages",
 )
 _residual_answers: dict[tuple, tuple[np.ndarray, float]] = {}  # and the seconds they took
 Answer = Callable[[Split], np.ndarray]  # logits (images, networks, classes) of a split
@@ -74,20 +75,24 @@ def teach(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> np.n
 
     Returns:
         float16 (training images, views, classes), the views being `views`, or those of
-        `draw_blends` where the recipe has `teacher_views`.
+        `draw_blends` where the recipe has `teacher_views`; one that stands for all where it has
+        `teacher_averages`.
     """
     own = recipe.teacher_network == "lenet5"
     ensemble = (
         _trained(recipe, seed, data, verbose) if own else _trained_residual(recipe, data, verbose)
     )
-    return _answers(recipe, ensemble, data, verbose)
+    answers = _answers(recipe, ensemble, data, verbose)
+    if recipe.teacher_averages:
+        answers = answers.mean(axis=1, keepdims=True, dtype=np.float32).astype(np.float16)
+    return answers
 
 
 def _answers(recipe: Recipe, ensemble: list[Answer], data: Dataset, verbose: int) -> np.ndarray:
     images = data.train.images
-    blends = draw_blends(recipe, len(images))
+    pixels, blends = tf.constant(images), draw_blends(recipe, len(images))
     shows: list[Callable[[], np.ndarray]] = [
-        functools.partial(_blended, images, blends, number)
+        functools.partial(_blended, pixels, blends, number)
         for number in range(recipe.teacher_views)
     ]
     shows = shows or [functools.partial(seen, images, view) for view in views(recipe)]
@@ -167,6 +172,8 @@ def relabelling(taught: np.ndarray, recipe: Recipe) -> Callable[..., tf.Tensor]:
         y: tf.Tensor, chosen: tf.Tensor, flipped: tf.Tensor, down: tf.Tensor, right: tf.Tensor
     ) -> tf.Tensor:
         view = (tf.cast(flipped, tf.int32) * side + down + largest) * side + right + largest
+        if recipe.teacher_averages:
+            view = tf.zeros_like(view)
         answers = tf.cast(tf.gather_nd(known, tf.stack([chosen, view], 1)), tf.float32)
         return y * (1.0 - share) + answers * share
 
@@ -249,7 +256,7 @@ def blended(images: tf.Tensor, blends: Blends, chosen: tf.Tensor, number: tf.Ten
     return tf.cast(tf.round(weight * own + (1.0 - weight) * other), tf.uint8)
 
 
-def _blended(images: np.ndarray, blends: Blends, number: int) -> np.ndarray:
+def _blended(images: tf.Tensor, blends: Blends, number: int) -> np.ndarray:
     """All images in their view of this number, by parts that are small as float32."""
     parts = np.split(np.arange(len(images), dtype=np.int32), range(5000, len(images), 5000))
     return np.concatenate(

@@ -146,6 +146,18 @@ def test_what_teachers_say_of_a_view_is_the_label_of_that_view(augmentation, num
             np.testing.assert_array_equal(picture, expected)
 
 
+def test_averaged_answers_are_the_label_of_every_view():
+    recipe = Recipe(
+        dataset="digits", epochs=1, batch_size=64, augmentation="flip,shift", teachers=1
+    ).replace(teacher_share=1.0, teacher_averages=True)
+    taught = np.zeros((len(DIGITS.train.labels), 1, 10), np.float16)
+    taught[:, 0, 0] = np.arange(len(taught))
+    order = minibatch_indices(len(taught), 64, 1, 2)
+    batches = training_batches(DIGITS, recipe, 2, relabelling(taught, recipe)).dataset
+    for chosen, (_, y) in zip(order[:3], batches.as_numpy_iterator(), strict=False):
+        np.testing.assert_array_equal(y[:, 0], chosen)
+
+
 def test_a_label_is_shared_between_the_truth_and_the_teachers():
     recipe = Recipe(dataset="digits", epochs=1, batch_size=64, teachers=1, teacher_share=0.75)
     taught = np.full((len(DIGITS.train.labels), 1, 10), 0.1, np.float16)

@@ -95,6 +95,10 @@ BAD = [
         ["teacher_width", "residual"],
     ),
     ({"teacher_views": 2}, ["teacher_views", "without teachers"]),
+    (
+        {"teachers": 1, "teacher_views": 2, "teacher_averages": True},
+        ["teacher_averages", "teacher_views"],
+    ),
     ({"width": 2, "connections": "table_1"}, ["width", "Table I", "connections"]),
     ({"teachers": 2, "early_stopping": 3}, ["teachers", "early_stopping"]),
     ({"ema_momentum": 0.9, "early_stopping": 3}, ["early_stopping", "ema_momentum"]),

@@ -266,26 +266,6 @@ def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:
     assert ": 30 epochs in " in after.best
     assert " minutes, those of its 2 teachers included, on " in after.best
     assert after.best in readme.section(after)
-    assert "larger" not in after.best
-
-
-def test_a_top_that_a_larger_network_taught_is_told_apart_from_the_best_without(
-    project: Path,
-) -> None:
-    own = {"epochs": 30, "learning_rates": [0.01], "teachers": 2}
-    larger = {"teachers": 1, "teacher_network": "residual"}
-    rungs = {"plain": {}, "own": own, "larger": larger}
-    write_technique(project, "ladder", rungs, ladder=True, in_summary=False)
-    study = Study.from_yaml(project / "configs" / "ladder.yaml")
-    record(study, project, {"plain": 0.5, "own": 0.6, "larger": 0.7})
-    best, without = read(project).best.replace("\N{NO-BREAK SPACE}", " ").split("\n\n")
-    assert best.startswith("**The best LeNet-5 so far** recognises **70.2 %** of the test images")
-    assert "A larger network taught it" in best
-    assert "configs/best_larger_teacher.yaml" in best
-    assert "those of its teacher included, on " in best
-    assert without.startswith("**Without a larger network** the best recognises **60.2 %** of the")
-    assert "configs/best.yaml" in without
-    assert "those of its 2 teachers included, on " in without
 
 
 def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> None:

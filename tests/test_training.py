@@ -204,6 +204,19 @@ def test_wider_teachers_train_in_turn_and_say_something_else():
     assert not np.allclose(wide, narrow, atol=0.01)
 
 
+def test_averaged_answers_are_the_mean_over_an_images_views():
+    few = dataclasses.replace(DIGITS, train=DIGITS.train.take(np.arange(256)), test=None)
+    brief = TAUGHT.replace(teachers=2, teacher_epochs=1)
+    each, mean = (
+        teach(brief.replace(teacher_averages=averages), 4, few, verbose=0)
+        for averages in (False, True)
+    )
+    assert each.shape == (256, 9, 10)
+    assert mean.shape == (256, 1, 10)
+    np.testing.assert_allclose(mean[:, 0], each.astype(np.float32).mean(axis=1), atol=2e-3)
+    assert not np.allclose(mean[:, 0], each[:, 4], atol=0.01)
+
+
 RESIDUAL = QUICK.replace(
     teachers=1,
     teacher_network="residual",
