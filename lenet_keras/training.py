@@ -67,6 +67,32 @@ def train(
         )
     started = datetime.now(UTC)
     network = network_for(recipe, seed, data, model)
+    batches, watch = fit(network, recipe, seed, data, verbose, tensorboard)
+    logits = all_logits(lambda split: predict(network, split, data), recipe, data, score_test)
+    where = provenance(data, batches, started)
+    return make_run(recipe, seed, data, make_history(watch.epochs), logits, kernels(network), where)
+
+
+def fit(
+    network: keras.Model,
+    recipe: Recipe,
+    seed: int,
+    data: Dataset,
+    verbose: int = 1,
+    tensorboard: Path | None = None,
+) -> tuple[Batches, "Watch"]:
+    """Train a network of whatever kind in place, by the recipe's batches, loss and optimizer.
+
+    Args:
+        network: from normalised images to logits, not compiled.
+        recipe: what it says of a LeNet-5's layers is not asked for.
+        seed: of the minibatch order and the augmentation.
+        data: the recipe's dataset. Its test split is not looked at.
+        verbose, tensorboard: as for `train`.
+
+    Returns:
+        The batches that it saw, and what watched it.
+    """
     batches = normalised(training_batches(data, recipe, seed), data)
     steps, total_steps = batches.steps_per_epoch, recipe.epochs * batches.steps_per_epoch
     # What is compiled shares the network's layers; the network is saved without an optimizer.
@@ -88,9 +114,7 @@ def train(
             shuffle=False,  # the batches are shuffled already; Keras would warn
             verbose=0,
         )
-    logits = all_logits(lambda split: predict(network, split, data), recipe, data, score_test)
-    where = provenance(data, batches, started)
-    return make_run(recipe, seed, data, make_history(watch.epochs), logits, kernels(network), where)
+    return batches, watch
 
 
 def network_for(

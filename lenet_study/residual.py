@@ -10,11 +10,9 @@ import numpy as np
 
 from lenet_keras.backend import keras, layers
 from lenet_keras.data import Dataset
-from lenet_keras.model import IMAGE_SHAPE, loss
-from lenet_keras.optimizer import Schedule, optimizer
-from lenet_keras.pipeline import normalised, training_batches
+from lenet_keras.model import IMAGE_SHAPE
 from lenet_keras.recipe import Recipe
-from lenet_keras.training import Watch, callbacks, execution
+from lenet_keras.training import fit
 
 FILTERS = (48, 128, 128)  # of the three stages, which see 15 x 15, 7 x 7 and 3 x 3 pixels
 # How it trains, beside the batch, the rate, the decay and the epochs that a recipe asks for.
@@ -68,22 +66,5 @@ def trained(recipe: Recipe, seed: int, data: Dataset, *, verbose: int = 1) -> ke
         verbose: as for `train`.
     """
     network = residual_network(seed, len(data.class_names))
-    batches = normalised(training_batches(data, recipe, seed), data)
-    steps, total_steps = batches.steps_per_epoch, recipe.epochs * batches.steps_per_epoch
-    network.compile(
-        optimizer=optimizer(recipe, total_steps),
-        loss=loss(recipe),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        **execution(steps),
-    )
-    watch = Watch(data, Schedule(recipe, total_steps), verbose)
-    with watch.bar:
-        network.fit(
-            batches.dataset,
-            epochs=recipe.epochs,
-            steps_per_epoch=steps,
-            callbacks=callbacks(recipe, watch),
-            shuffle=False,  # the batches are shuffled already; Keras would warn
-            verbose=0,
-        )
+    fit(network, recipe, seed, data, verbose)
     return network
