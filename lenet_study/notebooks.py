@@ -17,7 +17,8 @@ from typing import Any
 
 from lenet_keras.recipe import InputError, expanded, nearest, parse_yaml, read_yaml
 from lenet_study.executors import environment
-from lenet_study.widgets import PICTURE, WIDGET, keep_pictures
+from lenet_study.images import described_in
+from lenet_study.widgets import WIDGET, keep_pictures
 
 try:
     import nbclient.exceptions
@@ -474,10 +475,11 @@ def _code_cells(notebook: Path) -> list[Any]:
 
 
 def _kinds(cell: Any) -> set[str]:
-    """The kinds of data that a cell shows, as image/png; progress bars do not count."""
+    """What a cell shows: figures, and else kinds of data; progress bars do not count."""
     shown = [output.get("data", {}) for output in cell.outputs]
-    kinds = {kind for data in shown if WIDGET not in data or PICTURE in data for kind in data}
-    return kinds - {WIDGET}
+    figures = [data for data in shown if described_in(data) is not None]
+    others = [data for data in shown if data not in figures and WIDGET not in data]
+    return {kind for data in others for kind in data} | {"a figure" for _ in figures}
 
 
 def _page(notebook: Path) -> Path:

@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from lenet_keras.recipe import InputError
+from lenet_study.images import HTML, html_image
 
 # Okabe & Ito (2008), "Color Universal Design", in an order that keeps neighbours apart. Their
 # yellow cannot be read on white and black is ink; Tol's wine and olive (SRON technical note
@@ -196,11 +197,13 @@ def show(drawing: Drawing, shown: str = "") -> None:
     """
     if "inline" not in mpl.get_backend():
         return
+    from IPython.core.pylabtools import print_figure
     from IPython.display import display
 
     figure = whole_figure(drawing)
     words = f"{shown}. " * bool(shown) + description(figure)
-    display(figure, metadata={"image/png": {"alt": words}})
+    image = html_image(print_figure(figure, "png"), words)
+    display({"text/plain": repr(figure), HTML: image}, raw=True)
     plt.close(figure)  # else it would be shown again at the end of the cell
 
 

@@ -1,8 +1,9 @@
 """Figures that a reader changes in a notebook by controls, from records alone."""
 
-from base64 import b64encode
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from lenet_study.images import HTML, described_in, html_image
 
 if TYPE_CHECKING:
     import nbformat
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
     from lenet_study.style import Drawing
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PICTURE = "image/png"
 
 
 def play(draw: "Callable[..., Drawing]", **controls: Any) -> None:
@@ -42,9 +42,8 @@ def play(draw: "Callable[..., Drawing]", **controls: Any) -> None:
     box = ipywidgets.VBox([*controls.values(), picture])
     view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
     # One output in three forms, of which JupyterLab shows the richest that it knows.
-    still = b64encode(picture.value).decode()
-    forms = {"text/plain": text, PICTURE: still, WIDGET: view}
-    display(forms, metadata={PICTURE: {"alt": words}}, raw=True)
+    forms = {"text/plain": text, HTML: html_image(picture.value, words), WIDGET: view}
+    display(forms, raw=True)
 
 
 def keep_pictures(notebook: "nbformat.NotebookNode") -> None:
@@ -52,5 +51,5 @@ def keep_pictures(notebook: "nbformat.NotebookNode") -> None:
     and whoever opens the notebook later would see an error in its place."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if PICTURE in output.get("data", {}):
+            if described_in(output.get("data", {})) is not None:
                 output["data"].pop(WIDGET, None)

@@ -1,15 +1,13 @@
 """The site's settings for Sphinx, whose source folder is the repository: `uv run poe site`."""
 
-import functools
-import hashlib
 import itertools
 import re
-from base64 import b64decode
 from pathlib import Path
 
 import nbformat
-from docutils import nodes
 from sphinx.application import Sphinx
+
+from lenet_study.images import described_in
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -32,19 +30,16 @@ autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 
 
-@functools.cache
-def pictures() -> list[tuple[str, str, str, str]]:
-    """Every picture that is stored in a notebook: the notebook's stem, the SHA-256 of its bytes, by
-    which MyST-NB names its file, the picture in words, and the name it is saved under, or ""."""
+def pictures() -> list[tuple[str, str, str]]:
+    """Every picture that is stored in a notebook and saved: the notebook's stem, the picture in
+    words, and the name it is saved under."""
     found = []
     for notebook in NOTEBOOKS:
         for cell in nbformat.read(notebook, as_version=4).cells:
             saved = [name for name in re.findall(r'([\w-]+)"', cell.source) if _is_saved(name)]
-            for output in cell.get("outputs", []):
-                if picture := output.get("data", {}).get("image/png"):
-                    name = hashlib.sha256(b64decode(picture)).hexdigest()
-                    words = output["metadata"].get("image/png", {}).get("alt", "")
-                    found.append((notebook.stem, name, words, saved.pop(0) if saved else ""))
+            shown = [described_in(output.get("data", {})) for output in cell.get("outputs", [])]
+            words = [told for told in shown if told is not None]
+            found += [(notebook.stem, *pair) for pair in zip(words, saved, strict=False)]
     return found
 
 
@@ -55,10 +50,9 @@ def _is_saved(name: str) -> bool:
 def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
     """Add all figures to the gallery, and all modules to the reference."""
     if page == "site/gallery":
-        saved = [picture for picture in pictures() if picture[3]]
-        for notebook, drawn in itertools.groupby(saved, key=lambda picture: picture[0]):
+        for notebook, drawn in itertools.groupby(pictures(), key=lambda picture: picture[0]):
             source[0] += f"\n## [](../notebooks/{notebook}.ipynb)\n"
-            for _, _, words, name in drawn:
+            for _, words, name in drawn:
                 source[0] += f"\n![{words}](../figures/{name}.svg)\n"
     if page == "site/reference":
         for module in MODULES:
@@ -66,15 +60,6 @@ def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += f".. automodule:: lenet_keras.{module}\n   :members:\n```\n"
 
 
-def describe(app: Sphinx, tree: nodes.document) -> None:
-    """Give a notebook's figures the words that its outputs hold for those who cannot see them."""
-    words = {name: told for _, name, told, _ in pictures()}
-    for image in tree.findall(nodes.image):
-        if found := words.get(Path(image["uri"]).stem):
-            image["alt"] = found
-
-
 def setup(app: Sphinx) -> None:
     """Connect what is ours to Sphinx."""
     app.connect("source-read", fill_in)
-    app.connect("doctree-read", describe)

@@ -166,6 +166,7 @@ FLOORS = [
         "lenet_study.stats",
         "lenet_study.luck",
         "lenet_study.controls",
+        "lenet_study.images",
         "lenet_study.style",
         "lenet_study.widgets",
         "lenet_study.panels",

@@ -13,6 +13,7 @@ from test_notebooks import write_notebook, written
 
 from lenet_keras.recipe import InputError
 from lenet_study import cli, notebooks
+from lenet_study.images import HTML, described_in, html_image
 
 # A person's settings reach our processes
 
@@ -65,7 +66,8 @@ def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
     path, own = settings / "notebooks" / "01_one.ipynb", {"PYTHONPATH": os.environ["PYTHONPATH"]}
     write_notebook(
         path,
-        "from matplotlib import pyplot as plt\n_ = plt.plot([1, 2])",
+        "from matplotlib import pyplot as plt\nfrom lenet_study.style import show\n"
+        "_ = plt.plot([1, 2]); show(plt.gcf(), 'A line')",
         "import sys, lenet_study; print(sys.executable, lenet_study.__path__[0], end='')",
         "from lenet_keras.backend import keras, ops; limits = keras.config\n"
         "print(ops.ones(1).dtype.name, limits.max_epochs(), limits.max_steps_per_epoch(), end='')",
@@ -75,7 +77,8 @@ def test_kernels_take_nothing_of_a_person_and_are_this_python_with_this_package(
     answer = call(settings, *LENET, "notebooks", "--in-place", "--quiet", **own)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     _, figure, code, computing, _ = nbformat.read(path, as_version=4).cells
-    assert "image/png" in figure.outputs[-1].data
+    (drawn,) = figure.outputs
+    assert (described_in(drawn.data) or "").startswith("A line.")
     assert [o.text for o in code.outputs] == [f"{sys.executable} {ROOT / 'lenet_study'}"]
     assert [o.text for o in computing.outputs] == ["float32 None None"]
 
@@ -192,12 +195,13 @@ def test_a_notebook_that_ends_before_its_end_is_a_failure(tmp_path: Path) -> Non
 
 def test_a_notebook_that_lost_a_figure_is_a_failure_and_is_not_stored(tmp_path: Path) -> None:
     path = tmp_path / "notebooks" / "01_one.ipynb"
-    write_notebook(path, "print(seeds)", "# a figure\nshown = 3")
+    table = "# a figure\nfrom IPython.display import HTML\nHTML('a table')"
+    write_notebook(path, "print(seeds)", table)
     content = nbformat.read(path, as_version=4)
-    content.cells[2].outputs = [new_output("display_data", {"image/png": "", "text/plain": ""})]
+    content.cells[2].outputs = [new_output("display_data", {HTML: html_image(b"", "A line.")})]
     nbformat.write(content, path)
     before = path.read_bytes()
-    lost = "in cell [3], '# a figure': it showed image/png and text/plain, and no longer does"
+    lost = "in cell [3], '# a figure': it showed a figure, and no longer does"
     (outcome,) = notebooks.refresh([path], progress=False)
     assert (outcome.error or "").startswith(lost)
 

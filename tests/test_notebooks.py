@@ -8,9 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import nbconvert
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from examples import MOMENTUM, make_run, run_quickly, write_yaml
 from here import LENET, ROOT, call, cut_off, files, invoke
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -18,8 +20,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import notebooks, records
 from lenet_study.cli import main
+from lenet_study.images import HTML, described_in, html_image
 from lenet_study.study import Study
-from lenet_study.widgets import PICTURE, WIDGET
+from lenet_study.widgets import WIDGET
 
 COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = {
@@ -169,9 +172,11 @@ def test_no_output_names_a_machine_a_time_or_a_warning(committed: Path) -> None:
 
 def test_every_stored_picture_says_in_words_what_it_shows(committed: Path) -> None:
     for output in outputs(committed):
-        if PICTURE in output.get("data", {}):
-            words = output["metadata"].get(PICTURE, {}).get("alt", "")
-            assert words, output
+        data = output.get("data", {})
+        assert not any(kind.startswith("image/") for kind in data), "an image without words"
+        if "<img" in data.get(HTML, ""):
+            words = described_in(data)
+            assert words, data[HTML][:200]
             assert not re.match(r"Title|Panels|Across|Up|Rows|Source", words), words
 
 
@@ -513,7 +518,7 @@ def test_a_reader_opens_a_file_of_their_own_and_git_sees_nothing(tmp_path: Path)
     assert "**Heavy or not**: a study of your own." in card[0].data["text/markdown"]
     assert "rehearsal" not in card[0].data["text/markdown"]
     assert "heavy" in table[-1].data["text/html"]
-    caption = figure[0].metadata["image/png"]["alt"].partition("Source: ")[2]
+    caption = (described_in(figure[0].data) or "").partition("Source: ")[2]
     assert caption == "Heavy or not: digits, 2 epochs, 3 seeds."
     assert len(wrong[0].traceback) == 1
     assert (tmp_path / "runs/notebooks/figures/mine-curves.svg").exists()  # a batch's place
@@ -591,19 +596,21 @@ def test_the_figures_and_the_readme_of_a_recorded_study_are_drawn_by_report(
 
 
 def test_a_page_has_the_words_of_its_figures_and_folds_what_jupyterlab_folds(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = {"image/png": {"alt": 'Up: "a" < b'}}
-    figure = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"}, metadata=words)
+    words = 'Up: "a" < b'
+    figure = nbformat.v4.new_output("display_data", {HTML: html_image(b"drawn", words)})
     sentence = nbformat.v4.new_code_cell("folded = 1", metadata={"tags": ["hide-input"]})
     drawn = nbformat.v4.new_code_cell("shown = 1", outputs=[figure])
     answer = nbformat.v4.new_code_cell("solved = 1", metadata={"tags": ["exercise", "hide-input"]})
     content = nbformat.v4.new_notebook(cells=[sentence, drawn, answer])
     nbformat.write(content, tmp_path / "drawn.ipynb")
     page = notebooks._page(tmp_path / "drawn.ipynb").read_text()
-    (image,) = re.findall(r"<img [^>]*iVBORw0K[^>]*>", page.replace("< b", "&lt; b"))
-    assert "Up: " in image
-    assert "No description" not in page
+    for whole in (page, nbconvert.HTMLExporter().from_notebook_node(content)[0]):
+        (image,) = BeautifulSoup(whole, "html.parser").select("main img")
+        assert (image["alt"], image["src"]) == (words, "data:image/png;base64,ZHJhd24=")
+    assert described_in(figure.data) == words
+    assert not caplog.messages  # nbconvert warns of images without words
     tasks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["poe"]["tasks"]
     page_of_lab = tasks["lab"]["cmd"].partition("--HTMLExporter.template_file=")[2]
     assert ROOT / page_of_lab == notebooks.PAGE

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 
 from lenet_keras.recipe import InputError
 from lenet_study import luck, widgets
+from lenet_study.images import HTML, described_in, html_image
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_control_draws_the_figure_anew_and_the_picture_is_there_without_it(
     with capture_output() as shown:
         widgets.play(draw, n=slider)
     (output,) = shown.outputs
-    assert output.metadata[widgets.PICTURE]["alt"].startswith("A line.")
+    assert (described_in(output.data) or "").startswith("A line.")
     assert output.data[widgets.WIDGET]["model_id"]
     first = picture.value
     slider.value = 4
@@ -55,13 +56,13 @@ def test_a_control_draws_the_figure_anew_and_the_picture_is_there_without_it(
 
 
 def test_what_is_kept_has_the_picture_and_a_bar_of_progress_its_widget() -> None:
-    both = {"data": {widgets.PICTURE: "…", widgets.WIDGET: {}}}
+    both = {"data": {HTML: html_image(b"", "A line."), widgets.WIDGET: {}}}
     alone = {"data": {widgets.WIDGET: {}}}
     cell = {"outputs": [both, alone, {"text": "…"}]}
     notebook = nbformat.from_dict({"cells": [cell, {"source": "text"}]})
     widgets.keep_pictures(notebook)
     assert [set(output.get("data", {})) for output in notebook.cells[0].outputs] == [
-        {widgets.PICTURE},
+        {HTML},
         {widgets.WIDGET},
         set(),
     ]
