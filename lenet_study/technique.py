@@ -89,7 +89,8 @@ class Technique:
         tuning, grids = self.study.tuning, [self.study.grid(name) for name in self.variants]
         rates = [rate for grid in grids for rate in grid]
         own = ", in grids of their own" if len(set(grids)) > 1 else ""
-        further = "; where the best ends its grid, the grid goes on" if tuning.interior else ""
+        grows = "; where the best ends its grid and has learned something, the grid goes on"
+        further = grows * tuning.interior
         return (
             f"each variant has the best of {len(tuning.learning_rates)} rates, "
             f"{_plain(min(rates))} to {_plain(max(rates))}{own}: by validation accuracy after "

@@ -31,10 +31,7 @@ for command in COMMANDS if trains else ():
 for name, fields in NETWORKS.items() if trains else ():
     recipe = BASE.replace(**fields)
     stack = [recipe, recipe.replace(learning_rate=recipe.learning_rate / 2)]
-    plain = [lone_weights(member) for member in stack]
-    found[f"{name}, alone"] = float(distance(plain[0], weights_after([recipe])[0]))
-    found[f"{name}, stack"] = max(
-        float(distance(lone, member))
-        for lone, member in zip(plain, weights_after(stack), strict=True)
-    )
+    plain = lone_weights(stack[1])
+    for members in (stack[1:], stack):
+        found[f"{name}, {len(members)}"] = float(distance(plain, weights_after(members)[-1]))
 json.dump(found, sys.stderr)

@@ -21,6 +21,8 @@ from lenet_study.teachers import teach
 from lenet_study.training import train_alone, train_stack
 
 DIGITS = load_data("digits")
+# Enough where nothing need be learnt.
+FEW = dataclasses.replace(DIGITS, train=DIGITS.train.take(np.arange(256)))
 QUICK = Recipe(
     dataset="digits",
     kernel_initializer="glorot_uniform",
@@ -114,7 +116,7 @@ def test_the_loss_is_scaled_where_half_precision_would_lose_small_gradients(monk
         "scale_loss",
         lambda self, loss: scaled.append(self) or scale(self, loss),
     )
-    run = train(QUICK.replace(dtype_policy="mixed_float16", epochs=1), 0, DIGITS, verbose=0)
+    run = train(QUICK.replace(dtype_policy="mixed_float16", epochs=1), 0, FEW, verbose=0)
     assert scaled
     assert run.status == "completed"
 
@@ -194,7 +196,7 @@ def test_teachers_know_the_training_images_and_never_see_the_test_set():
 
 
 def test_wider_teachers_train_in_turn_and_say_something_else():
-    few = dataclasses.replace(DIGITS, train=DIGITS.train.take(np.arange(256)), test=None)
+    few = dataclasses.replace(FEW, test=None)
     brief = QUICK.replace(epochs=1, teachers=2, teacher_epochs=1)
     wide, narrow = (
         teach(brief.replace(teacher_width=width), 4, few, verbose=0) for width in (2, 1)
@@ -205,7 +207,7 @@ def test_wider_teachers_train_in_turn_and_say_something_else():
 
 
 def test_averaged_answers_are_the_mean_over_an_images_views():
-    few = dataclasses.replace(DIGITS, train=DIGITS.train.take(np.arange(256)), test=None)
+    few = dataclasses.replace(FEW, test=None)
     brief = TAUGHT.replace(teachers=2, teacher_epochs=1)
     each, mean = (
         teach(brief.replace(teacher_averages=averages), 4, few, verbose=0)
@@ -240,13 +242,13 @@ def test_a_residual_teacher_learns_the_digits_and_never_sees_the_test_set():
 
 def test_one_residual_teacher_teaches_all_seeds_and_each_run_says_what_it_cost():
     brief, began = RESIDUAL.replace(teacher_epochs=1), time.perf_counter()
-    first, second, again = (train_alone(brief, seed, DIGITS, verbose=0) for seed in (4, 5, 4))
+    first, second, again = (train_alone(brief, seed, FEW, verbose=0) for seed in (4, 5, 4))
     assert first.history.loss == again.history.loss != second.history.loss
     took = [run.provenance.wall_seconds for run in (first, second, again)]
     assert sum(took) > time.perf_counter() - began > max(took)
-    own_kind = train_alone(brief.replace(teacher_network="lenet5"), 4, DIGITS, verbose=0)
+    own_kind = train_alone(brief.replace(teacher_network="lenet5"), 4, FEW, verbose=0)
     assert own_kind.history.loss != first.history.loss
-    member, _ = train_stack([brief, brief.replace(l2=1e-3)], 4, DIGITS, verbose=0)
+    member, _ = train_stack([brief, brief.replace(l2=1e-3)], 4, FEW, verbose=0)
     assert member.history.loss == pytest.approx(first.history.loss, rel=1e-4)
 
 
@@ -261,12 +263,12 @@ def test_a_residual_network_has_the_classes_of_its_dataset_and_its_seeds_weights
 def test_a_run_with_teachers_repeats_to_the_last_digit_alone_and_in_a_stack():
     untaught = QUICK.replace(augmentation="shift", shift_pixels=1, epochs=1, batch_size=96)
     taught = untaught.replace(teachers=2, teacher_epochs=1)
-    run, again = (train_alone(taught, 4, DIGITS, verbose=0) for _ in range(2))
+    run, again = (train_alone(taught, 4, FEW, verbose=0) for _ in range(2))
     assert run.history.loss == again.history.loss
-    plain = train_alone(untaught, 4, DIGITS, verbose=0)
+    plain = train_alone(untaught, 4, FEW, verbose=0)
     assert run.history.loss != plain.history.loss
     assert run.provenance.batches_digest == plain.provenance.batches_digest
-    member, _ = train_stack([taught, taught.replace(l2=1e-3)], 4, DIGITS, verbose=0)
+    member, _ = train_stack([taught, taught.replace(l2=1e-3)], 4, FEW, verbose=0)
     assert member.history.loss == pytest.approx(run.history.loss, rel=1e-4)
 
 
