@@ -27,6 +27,7 @@ from lenet_keras.recipe import InputError, Recipe
 IMAGE_SHAPE = (32, 32, 3)
 PIXELS = "pixels"  # the input of what `for_pixels` gives
 CLASSES = 10  # of CIFAR-10; another dataset says how many it has
+LEAST_VARIANCE = 0.025  # of an image, in its dataset's; an almost even one stays even
 KERNEL_LAYERS = ("C1", "C3", "C5", "F6", "output")  # the layers that hold a kernel, input first
 
 
@@ -74,6 +75,19 @@ def normalization(name: str, layer_name: str, dtype: str = "float32") -> keras.L
         # 2 divides 6, 16, 120 and 84; Wu & He's 32 groups need more channels than LeNet-5 has.
         return layers.GroupNormalization(groups=2, **settings)
     return None
+
+
+def input_normalization(name: str, dtype: str = "float32") -> keras.Layer | None:
+    """The layer of `Recipe.input_normalization` before C1. It has no weights.
+
+    Over an image, brightness and contrast go, as from the patches of Coates, Ng & Lee (2011,
+    section 3.1.1); over each of its channels, the colour of the light too.
+    """
+    axes = {"image": (1, 2, 3), "channel": (1, 2)}
+    if name not in axes:
+        return None
+    settings: dict = {"center": False, "scale": False, "name": "input_norm", "dtype": dtype}
+    return layers.LayerNormalization(axes[name], LEAST_VARIANCE, **settings)
 
 
 def pooling(name: str, layer_name: str, dtype: str = "float32") -> keras.Layer:
@@ -136,7 +150,9 @@ def lenet5(
         return dropout(x) if recipe.dropout else x
 
     inputs = keras.Input((*IMAGE_SHAPE[:2], channels), name="image")
-    x = layers.Conv2D(6 * wide, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(inputs)
+    normalize = input_normalization(recipe.input_normalization, dtype)
+    x = normalize(inputs) if normalize else inputs
+    x = layers.Conv2D(6 * wide, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(x)
     x = pooled("S2", activated("C1", x))  # 28 x 28 x 6, then 14 x 14 x 6
     if recipe.connections == "full":
         c3 = layers.Conv2D(16 * wide, 5, dtype=dtype, **weights("C3", 5 * 5 * 6 * wide))

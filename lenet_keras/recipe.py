@@ -57,6 +57,7 @@ Initializer = Literal[
     "large_normal",
 ]
 Normalization = Literal["none", "batch", "layer", "group"]
+InputNormalization = Literal["dataset", "image", "channel"]
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw", "nadam", "lion"]
 Augmentation = Literal["flip", "shift", "cutout", "mixup"]
 Schedule = Literal[
@@ -110,6 +111,8 @@ class Recipe(BaseModel):
     mixup_alpha: float = Field(default=0.2, gt=0)  # Beta(alpha, alpha) draws the mixing weight
 
     # network
+    # image: each image, and channel: each of its channels, gets mean 0 and deviation 1 of its own
+    input_normalization: InputNormalization = "dataset"
     activation: Activation = "tanh"
     pooling: Pooling = "average"  # trainable: of 1998, a coefficient and a bias for each map
     connections: Connections = "full"  # table_1: of 1998, C3's maps see 3, 4 or 6 maps of S2
@@ -192,11 +195,12 @@ class Recipe(BaseModel):
         if self.step_sizes == "gauss_newton" and (
             self.optimizer != "sgd"
             or self.normalization != "none"
+            or self.input_normalization != "dataset"
             or self.dtype_policy == "mixed_float16"  # whose optimizer is wrapped in a loss scale
         ):
             raise ValueError(
-                "step_sizes: 'gauss_newton' needs optimizer 'sgd', normalization 'none' and "
-                "another dtype_policy than 'mixed_float16'"
+                "step_sizes: 'gauss_newton' needs optimizer 'sgd', normalization 'none', "
+                "input_normalization 'dataset' and another dtype_policy than 'mixed_float16'"
             )
         if self.ema_momentum and self.early_stopping:
             raise ValueError(

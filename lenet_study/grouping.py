@@ -31,6 +31,7 @@ COMMON_FIELDS = frozenset(
         "shift_pixels",
         "cutout_size",
         "mixup_alpha",
+        "input_normalization",
         "normalization",
         "teachers",
         "teacher_network",

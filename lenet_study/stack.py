@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from lenet_keras.backend import keras, onednn, ops, tf
-from lenet_keras.model import CLASSES, IMAGE_SHAPE, KERNEL_LAYERS, activation, lenet5, normalization
+from lenet_keras.model import (
+    CLASSES,
+    IMAGE_SHAPE,
+    KERNEL_LAYERS,
+    activation,
+    input_normalization,
+    lenet5,
+    normalization,
+)
 from lenet_keras.optimizer import Schedule, averaging, optimizer_class, schedule_shape
 from lenet_keras.recipe import InputError, Recipe
 from lenet_study import fused, scanned
@@ -93,6 +101,7 @@ class Stack(keras.Model):
         }
         # Only its settings are used: the weights are ours, one set a member.
         self.norm: Any = normalization(recipes[0].normalization, "every")
+        self.input_norm: Any = input_normalization(recipes[0].input_normalization)
         self.dropout_rates = np.array([recipe.dropout for recipe in recipes], np.float32)
         self.dropout_seed = keras.random.SeedGenerator(seed)
         self.member_loss = MemberMean(self.members, name="member_loss")
@@ -104,6 +113,8 @@ class Stack(keras.Model):
         self.built = True
         if self.norm is not None:
             self.norm.built = True  # under JAX Keras calls a model anew while a layer is not
+        if self.input_norm is not None:
+            self.input_norm.build(input_shape)
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras' own; under JAX the steps of an execution are one compiled loop."""
@@ -117,6 +128,8 @@ class Stack(keras.Model):
         logits, so that no part waits for another before the gradients are added."""
         parts = ops.split(images, self.shards) if training and self.shards > 1 else [images]
         parts = [self.prepare(x) for x in parts]
+        if self.input_norm is not None:
+            parts = [self.input_norm(x) for x in parts]
         for name, convolve in (("C1", ops.conv), ("C3", grouped_convolution())):
             parts = [self._convolution(name, x, convolve) for x in parts]
             parts = self._features(name, parts, training)

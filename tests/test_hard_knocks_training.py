@@ -93,7 +93,7 @@ def test_a_file_with_slips_is_read_or_refused_by_its_name(tmp_path: Path) -> Non
 # --- a model that misleads ---------------------------------------------------------------------
 
 NETWORKS = {
-    "today": ("normalization=batch", "pooling=max", "dropout=0.2"),
+    "today": ("normalization=batch", "pooling=max", "dropout=0.2", "input_normalization=image"),
     "1998": ("activation=scaled_tanh", "pooling=trainable", "connections=table_1", "output=rbf"),
 }
 LOADED = """

@@ -73,6 +73,22 @@ def test_a_field_about_the_network_changes_its_output(changes):
     assert not np.allclose(lenet5(Recipe())(x), lenet5(Recipe(**changes))(x), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "light", "tint"),
+    [("dataset", False, False), ("image", True, False), ("channel", True, True)],
+)
+def test_an_image_by_itself_is_the_same_in_other_light(name, light, tint):
+    # Values far above those of the dataset: at them the least variance is nothing.
+    x = 100 * np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    model = lenet5(Recipe(input_normalization=name, kernel_initializer="he_normal"))
+    assert model.count_params() == 62_006
+    brighter, tinted = 2 * x + 100, x * [1, 2, 3] + [0, 100, 200]
+    assert np.allclose(model(x), model(brighter), atol=1e-3) == light
+    assert np.allclose(model(x), model(tinted.astype("float32")), atol=1e-3) == tint
+    even = model(np.full((1, 32, 32, 3), 5, "float32"))
+    assert np.isfinite(even).all()
+
+
 def test_regularisers_and_dropout_are_there():
     model = lenet5(Recipe(l1=0.1, l2=0.01))
     kernels = [np.asarray(model.get_layer(name).kernel) for name in KERNEL_LAYERS]

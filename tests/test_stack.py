@@ -91,7 +91,10 @@ STACKS = {
         {"activation": "scaled_tanh", "pooling": "max"},
     ],
     "batch": [{"normalization": "batch", "learning_rate": r} for r in (0.005, 0.01)],
-    "layer": [{"normalization": "layer", "learning_rate": r} for r in (0.02, 0.1)],
+    "layer, each image by itself": [
+        {"normalization": "layer", "input_normalization": "image", "learning_rate": r}
+        for r in (0.02, 0.1)
+    ],
     "group": [{"normalization": "group", "learning_rate": r} for r in (0.02, 0.1)],
     "averaged": [{"momentum": 0.9, "ema_momentum": 0.9, "learning_rate": r} for r in (0.02, 0.05)],
     "alone": [{"momentum": 0.9, "l2": 1e-3, "weight_decay": 0.1}],
