@@ -12,6 +12,12 @@ from lenet_study.files import whole_file
 TAG = "exercise"  # of a cell that holds an answer
 SOLUTION = re.compile(r"( *)### BEGIN SOLUTION\n(.*?) *### END SOLUTION\n?", re.DOTALL)
 STUB = r'\1raise NotImplementedError("your turn")' + "\n"
+# How to answer, in a notebook and in its copy.
+FOLDED = re.compile(r"Below each task stands a solution, folded away.*?before such commands\.\)")
+OPEN = (
+    "Below each task a cell waits for your function, and below that stands one that checks: run "
+    "both, and no message means that yours is right. The text of the task has a solution, folded."
+)
 
 
 def write(notebooks: Sequence[Path], folder: Path) -> Iterator[Path]:
@@ -42,6 +48,9 @@ def write(notebooks: Sequence[Path], folder: Path) -> Iterator[Path]:
         )
     folder.mkdir(exist_ok=True)
     for path, copy in copies.items():
+        for cell in copy.cells:
+            if cell.cell_type == "markdown":
+                cell.source = FOLDED.sub(OPEN, cell.source)
         for cell in filter(_is_answer, copy.cells):
             cell.source, cell.outputs = emptied(cell.source), []
             cell.metadata = nbformat.from_dict({"tags": [TAG]})  # open: it is written in

@@ -152,13 +152,13 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
     recipe = ladder.recipe(rung, final["learning_rate"].iloc[0])
     _, mean, low, high = stats.mean_interval(final["test_accuracy"])
     mirrored = final["test_mirrored_accuracy"].mean()
-    trick = f" ({percent(mirrored)} where its mirror image is asked too)"
+    trick = f" ({percent(mirrored)} where its mirror image is shown too)"
     timed = final[final["threads"] == final["threads"].mode().iloc[0]]  # not all had as many
     taught = f", those of its {recipe.teachers} teachers included," if recipe.teachers else ""
     return (
         f"**The best LeNet-5 so far** recognises **{percent(mean)}** of the test images: mean of "
         f"{count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
-        f"image asked once{trick if np.isfinite(mirrored) else ''}. It has "
+        f"image shown once{trick if np.isfinite(mirrored) else ''}. It has "
         f"{count_parameters(recipe):,} parameters, those of the normalisation included. A "
         "search on validation images found its recipe (`configs/search_teachers.yaml`), a "
         "screening on a GPU its rates (`screening/rates.json`, by the script of commit "

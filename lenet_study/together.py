@@ -96,11 +96,14 @@ def sentences(together: Together) -> list[str]:
     study = together.study
     share = float(together.accuracy.loc[design.fraction()].to_numpy().mean())
     images = 100 * factorial.image_error(share, share)
+    without = [next(iter(factor.levels)) for factor in design.factors.values()]
+    base = [name for name in without if name != "none"]
     return [
-        f"{len(names)} techniques over one base, each there or not: {len(design.fraction())} of "
-        f"the {2 ** len(names)} combinations, {count(study.seeds, 'paired seed')} and "
-        f"{count(study.epochs, 'epoch')} each, on {listed(together.devices)}. What a technique "
-        "adds is its test accuracy with it minus without it, averaged over the presence and "
+        f"{len(names)} techniques over one base ({listed(base)}), each there or not: "
+        f"{len(design.fraction())} of the {2 ** len(names)} combinations, "
+        f"{count(study.seeds, 'paired seed')} and {count(study.epochs, 'epoch')} each, on "
+        f"{listed(together.devices)}. What a technique adds is its test accuracy with "
+        "it minus without it, averaged over the presence and "
         f"absence of all others; 95 % intervals on {lone['df'].iloc[0]:.0f} degrees of freedom, "
         f"the widest ±{50 * (lone['high'] - lone['low']).max():.2f} points, hold the scatter of "
         "seeds and of combinations. A choice of 10,000 test images adds a standard error of its "

@@ -40,6 +40,8 @@ def test_an_exercise_shows_its_solution_and_checks_it(cells: list[nbformat.Noteb
         (shown,) = re.findall(
             r"<summary>Solution</summary>\n\n```python\n(.*?)\n```", task.source, re.DOTALL
         )
+        name, arguments = re.search(r"Your function: `(\w+)\((.*)\)`\. ", task.source).groups()
+        assert f"def {name}({arguments})" == ast.unparse(ast.parse(shown)).partition(":")[0]
         assert shown == exercises.SOLUTION.sub(r"\2", answer.source).rstrip("\n")
         emptied = exercises.SOLUTION.sub(r"\1pass\n", answer.source)
         written = [n.name for n in ast.parse(emptied).body if isinstance(n, ast.FunctionDef)]
@@ -113,6 +115,8 @@ def test_copies_for_a_class_are_empty_and_never_overwritten(tmp_path: Path) -> N
     text = copy.read_text(encoding="utf-8")
     assert "SOLUTION" not in text
     assert text.count("your turn") >= 2
+    assert text.count(exercises.OPEN) == 1
+    assert "press Esc" not in text
     answers = filter(exercises._is_answer, nbformat.read(copy, as_version=4).cells)
     assert all(cell.metadata == {"tags": [exercises.TAG]} for cell in answers)  # none is folded
     copy.write_text("answers")
