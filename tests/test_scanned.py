@@ -27,7 +27,7 @@ digits = load_data("digits")
 few = dataclasses.replace(digits, train=digits.train.take(np.arange(300)))
 
 # Optimizer, averages of the layer and of weights, dropout's numbers: all that a loop carries along.
-recipe = Recipe(dataset="digits", epochs=4, batch_size=60, kernel_initializer="glorot_uniform")
+recipe = Recipe(dataset="digits", epochs=2, batch_size=60, kernel_initializer="glorot_uniform")
 recipe = recipe.replace(optimizer="adam", learning_rate=0.005, ema_momentum=0.5)
 recipe = recipe.replace(normalization="layer")
 recipes = [recipe, recipe.replace(learning_rate=0.002, dropout=0.2)]

@@ -46,9 +46,14 @@ def test_a_batch_is_split_where_that_changes_nothing(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"l1": 1e-4, "l2": 1e-3, "label_smoothing": 0.1, "augmentation": ("mixup",)},
+        {
+            "l1": 1e-4,
+            "l2": 1e-3,
+            "label_smoothing": 0.1,
+            "augmentation": ("mixup",),
+            "normalization": "layer",
+        },
         {"optimizer": "adam", "momentum": 0.0, "learning_rate": 1e-3, "schedule": "cosine"},
-        {"normalization": "layer"},
         {"normalization": "batch"},  # its mean is the whole batch's
     ],
 )

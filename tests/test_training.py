@@ -173,7 +173,7 @@ TAUGHT = QUICK.replace(teachers=3, teacher_epochs=3, augmentation="shift", shift
 
 
 def test_plain_keras_and_a_study_give_the_same_run():
-    for fields in ({}, {"augmentation": ("flip", "mixup")}, {"pooling": "trainable"}):
+    for fields in ({"augmentation": ("flip", "mixup")}, {"pooling": "trainable"}):
         recipe = QUICK.replace(epochs=2, batch_size=64, **fields)
         plain, alone = (way(recipe, 2, DIGITS, verbose=0) for way in (train, train_alone))
         assert plain.history.loss == pytest.approx(alone.history.loss, rel=1e-4)
@@ -233,11 +233,11 @@ RESIDUAL = QUICK.replace(
 
 
 def test_a_residual_teacher_learns_the_digits_and_never_sees_the_test_set():
-    blind = dataclasses.replace(DIGITS, test=None)
+    blind = dataclasses.replace(DIGITS, train=DIGITS.train.take(np.arange(700)), test=None)
     plain = RESIDUAL.replace(teacher_views=0, augmentation=(), shift_pixels=4)
     taught = teach(plain, 4, blind, verbose=0)
-    assert taught.shape == (len(DIGITS.train.labels), 1, 10)
-    assert (taught.argmax(-1) == DIGITS.train.labels[:, None]).mean() > 0.9
+    assert taught.shape == (700, 1, 10)
+    assert (taught.argmax(-1) == blind.train.labels[:, None]).mean() > 0.9
 
 
 def test_one_residual_teacher_teaches_all_seeds_and_each_run_says_what_it_cost():
