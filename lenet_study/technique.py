@@ -89,7 +89,10 @@ class Technique:
         tuning, grids = self.study.tuning, [self.study.grid(name) for name in self.variants]
         rates = [rate for grid in grids for rate in grid]
         own = ", in grids of their own" if len(set(grids)) > 1 else ""
-        grows = "; where the best ends its grid and has learned something, the grid goes on"
+        grows = (
+            "; where the best rate is at the edge of the grid, the grid is extended, unless "
+            "nothing was learned"
+        )
         further = grows * tuning.interior
         return (
             f"each variant has the best of {len(tuning.learning_rates)} rates, "

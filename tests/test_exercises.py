@@ -10,9 +10,11 @@ from typing import Any
 
 import nbformat
 import pytest
+import yaml
 
-from lenet_keras.recipe import InputError
+from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import exercises
+from lenet_study.study import Study
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 TECHNIQUES = sorted(FOLDER.glob("0[1-7]_*.ipynb"))
@@ -64,6 +66,29 @@ def test_three_exercises_each_with_what_it_costs(cells: list[nbformat.NotebookNo
     text = "\n".join(cell.source for cell in cells)
     assert len(re.findall(r"### Exercise \d: ", text)) >= 3
     assert "{technique.cost(" in text.partition("### Exercise 3: ")[2]
+
+
+@pytest.mark.parametrize("notebook", TECHNIQUES, ids=lambda path: path.stem)
+def test_the_file_that_an_exercise_asks_for_is_a_study(notebook: Path, tmp_path: Path) -> None:
+    cells = nbformat.read(notebook, as_version=4).cells
+    task = next(cell.source for cell in cells if "### Exercise 3" in cell.source)
+    if not (copied := re.search(r"configs/\w+\.yaml", task)):
+        return  # it changes a value in the first cell
+    text = re.sub(r'"\n +f?"', "", task)
+    content = read_yaml(FOLDER.parent / copied[0])
+    asked = re.findall(r"`(\w+): ([^`]+)`", text)
+    assert asked
+    for name, value in asked:
+        entry = yaml.safe_load(value)
+        inside = {"interior": "tuning", "kernel_initializer": "base"}
+        home = content["variants"] if isinstance(entry, dict) else content
+        (content[inside[name]] if name in inside else home)[name] = entry
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    study = Study.from_yaml(tmp_path / "mine.yaml")
+    if named := re.search(r"--variants ([\w,-]+)", text):
+        baseline, *others = named[1].split(",")
+        assert study.baseline == baseline
+        assert set(others) <= set(study.variants)
 
 
 def stored(code: CodeType) -> set[str]:
