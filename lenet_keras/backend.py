@@ -6,6 +6,7 @@ TF_CPP_MIN_LOG_LEVEL. nbval would see those lines as differences between two run
 
 import contextlib
 import functools
+import gc
 import os
 import platform
 import re
@@ -63,8 +64,21 @@ def _standard_error_held_back() -> Iterator[None]:
             os.dup2(original.fileno(), 2)
 
 
+@contextlib.contextmanager
+def _no_garbage_sought() -> Iterator[None]:
+    """Half a million objects appear, hardly one of them garbage; to look for it again and again
+    takes a quarter of the time."""
+    sought = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if sought:
+            gc.enable()
+
+
 lenet_keras.check_environment()
-with _standard_error_held_back():
+with _standard_error_held_back(), _no_garbage_sought():
     try:
         import keras  # with TensorFlow or JAX, as KERAS_BACKEND says
     except (AttributeError, ValueError) as fault:

@@ -138,8 +138,7 @@ def lenet5(
         return layers.Activation(function, name=f"{name}_{recipe.activation}", dtype=dtype)(x)
 
     def activated(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-        normalize = normalization(recipe.normalization, name, dtype)
-        return nonlinear(name, normalize(x) if normalize else x)
+        return nonlinear(name, _through(normalization(recipe.normalization, name, dtype), x))
 
     def pooled(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
         x = pooling(recipe.pooling, name, dtype)(x)
@@ -150,8 +149,7 @@ def lenet5(
         return dropout(x) if recipe.dropout else x
 
     inputs = keras.Input((*IMAGE_SHAPE[:2], channels), name="image")
-    normalize = input_normalization(recipe.input_normalization, dtype)
-    x = normalize(inputs) if normalize else inputs
+    x = _through(input_normalization(recipe.input_normalization, dtype), inputs)
     x = layers.Conv2D(6 * wide, 5, dtype=dtype, **weights("C1", 5 * 5 * channels))(x)
     x = pooled("S2", activated("C1", x))  # 28 x 28 x 6, then 14 x 14 x 6
     if recipe.connections == "full":
@@ -169,6 +167,11 @@ def lenet5(
         return keras.Model(inputs, EuclideanRBF(name="output", dtype="float32")(x), name="LeNet-5")
     logits = layers.Dense(classes, dtype="float32", **weights("output", 84 * wide))(x)
     return expanded(keras.Model(inputs, logits, name="LeNet-5"), recipe.expansion)
+
+
+def _through(layer: keras.Layer | None, x: keras.KerasTensor) -> keras.KerasTensor:
+    """What the layer makes of x; x, where there is no layer."""
+    return x if layer is None else layer(x)
 
 
 def _check_codes(recipe: Recipe, classes: int) -> None:

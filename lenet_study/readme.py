@@ -46,7 +46,7 @@ def section(overview: Overview, figures: str = "figures") -> str:
         "For each kind the variant that is best on the validation images, and its difference from "
         "the kind's own baseline on the test images, "
         f"{summary.pairing(overview)}. The first {controls.CHOOSING} seeds choose it. The "
-        "difference is measured on others, which chose nothing, or where there are none on the "
+        "difference is measured on others, which chose nothing, or, where there are none, on the "
         "same, which flatters a little what they chose. Intervals are 95 % t-intervals over the "
         "seeds, paired ones "
         f"with variances moderated within a kind of {stats.FEWEST} differences or more (Smyth "
