@@ -67,7 +67,7 @@ def _standard_error_held_back() -> Iterator[None]:
 @contextlib.contextmanager
 def _no_garbage_sought() -> Iterator[None]:
     """Half a million objects appear, hardly one of them garbage; to look for it again and again
-    takes a quarter of the time."""
+    takes a fifth of the time."""
     sought = gc.isenabled()
     gc.disable()
     try:

@@ -21,7 +21,6 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000)  # to trace a step makes many objects, and few of them garbage
 
 
 @pytest.fixture
