@@ -27,7 +27,7 @@ from lenet_keras.recipe import InputError, Recipe
 IMAGE_SHAPE = (32, 32, 3)
 PIXELS = "pixels"  # the input of what `for_pixels` gives
 CLASSES = 10  # of CIFAR-10; another dataset says how many it has
-LEAST_VARIANCE = 0.025  # of an image, in its dataset's; an almost even one stays even
+LEAST_VARIANCE = 0.025  # added to an image's, where the dataset's is 1: an even one stays even
 KERNEL_LAYERS = ("C1", "C3", "C5", "F6", "output")  # the layers that hold a kernel, input first
 
 

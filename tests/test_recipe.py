@@ -99,6 +99,10 @@ BAD = [
         {"teachers": 1, "teacher_views": 2, "teacher_averages": True},
         ["teacher_averages", "teacher_views"],
     ),
+    (
+        {"step_sizes": "gauss_newton", "input_normalization": "image"},
+        ["step_sizes", "input_normalization 'dataset'"],
+    ),
     ({"width": 2, "connections": "table_1"}, ["width", "Table I", "connections"]),
     ({"teachers": 2, "early_stopping": 3}, ["teachers", "early_stopping"]),
     ({"ema_momentum": 0.9, "early_stopping": 3}, ["early_stopping", "ema_momentum"]),
