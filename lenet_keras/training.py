@@ -185,6 +185,10 @@ class Watch(keras.callbacks.Callback):
         )
         self.epochs: list[dict[str, float]] = []
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Make the optimizer's variables: a first step that has to is traced a second time."""
+        self.model.optimizer.build(self.model.trainable_variables)
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Start the clock."""
         self.clock = time.perf_counter()

@@ -5,6 +5,7 @@ process of its own, as signals, start-up files or what is printed at its end, is
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -14,14 +15,25 @@ from pathlib import Path
 
 import click
 import matplotlib as mpl
+import numpy as np
 import pytest
 from click.testing import CliRunner
+
+from lenet_keras.dataset import Dataset
 
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9"  # a closed port, as a proxy: no network
 LENET = ("-m", "lenet_study")
 # Left out where a package is copied: another worker may be writing one of these.
 COMPILED = shutil.ignore_patterns("__pycache__")
+
+
+def first_images(count: int, data: Dataset) -> Dataset:
+    """So many of each split: Keras traces a network anew for splits of different sizes."""
+    splits = {
+        name: getattr(data, name).take(np.arange(count)) for name in ("train", "validation", "test")
+    }
+    return dataclasses.replace(data, **splits)
 
 
 def invoke(

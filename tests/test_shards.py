@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from here import first_images
 
 from lenet_keras.data import load_data
 from lenet_keras.model import lenet5
@@ -11,7 +12,7 @@ from lenet_study.shards import ShardedNetwork, shard_count
 from lenet_study.stack import Stack
 from lenet_study.training import train_alone, train_stack
 
-DIGITS = load_data("digits")
+FEW = first_images(288, load_data("digits"))  # three steps
 BASE = Recipe(
     dataset="digits",
     epochs=1,
@@ -63,11 +64,11 @@ def test_shards_give_the_same_weights_and_the_same_history(
     recipe = BASE.replace(**changes)
     monkeypatch.setattr(shards, "PARALLEL_SHARDS", 1)
     model = lenet5(recipe, 3)
-    run, whole = train_alone(recipe, 3, DIGITS, model=model, verbose=0), model.get_weights()
+    run, whole = train_alone(recipe, 3, FEW, model=model, verbose=0), model.get_weights()
     monkeypatch.setattr(shards, "PARALLEL_SHARDS", 3)
     model, stack = lenet5(recipe, 3), Stack([recipe, recipe.replace(learning_rate=0.01)], 3)
-    lone = train_alone(recipe, 3, DIGITS, model=model, verbose=0)
-    member, _ = train_stack(stack.recipes, 3, DIGITS, stack=stack, verbose=0)
+    lone = train_alone(recipe, 3, FEW, model=model, verbose=0)
+    member, _ = train_stack(stack.recipes, 3, FEW, stack=stack, verbose=0)
     assert stack.shards == 3
     for split, weights in ((lone, model.get_weights()), (member, stack.member(0).get_weights())):
         for a, b in zip(whole, weights, strict=True):
@@ -95,7 +96,7 @@ def test_a_network_that_no_stack_carries_trains_the_same_in_shards(
     losses = []
     for threads in (1, 3):
         monkeypatch.setattr(shards, "PARALLEL_SHARDS", threads)
-        run = train_alone(BASE.replace(pooling="trainable"), 0, DIGITS, verbose=0)
+        run = train_alone(BASE.replace(pooling="trainable"), 0, FEW, verbose=0)
         losses.append(run.history.loss)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
@@ -103,5 +104,5 @@ def test_a_network_that_no_stack_carries_trains_the_same_in_shards(
 def test_dropout_in_shards_repeats_to_the_last_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "PARALLEL_SHARDS", 3)
     recipe = BASE.replace(dropout=0.5)
-    first, again = (train_alone(recipe, 0, DIGITS, verbose=0) for _ in range(2))
+    first, again = (train_alone(recipe, 0, FEW, verbose=0) for _ in range(2))
     assert first.history.loss == again.history.loss
