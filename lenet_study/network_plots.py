@@ -157,7 +157,7 @@ def layer_scale(
     axes: Sequence[Axes] | np.ndarray | None = None,
     colours: Colours | None = None,
 ) -> np.ndarray:
-    """Standard deviation of each layer's activations and of the gradient there, a panel a variant.
+    """Standard deviation of each layer's activations and of the gradient there, by variant.
 
     Args:
         table: from `signals.step_0`: columns layer (rows in the network's order), variant,

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -40,6 +39,11 @@ from lenet_study.style import (
 )
 
 _FADED = "#bbbbbb"  # what is there to compare with
+_ROLES: dict[str, dict[str, Any]] = {
+    "most accurate": {"linestyle": "", "marker": "*", "markersize": 11},
+    "fastest": {"linestyle": "", "marker": "^", "markersize": 7},
+    "baseline": {"linestyle": "", "marker": "o", "markersize": 7, "markerfacecolor": "white"},
+}
 # A row's name in lines of 28 letters at most, so that a long one leaves the axes their room.
 _wrapped = functools.partial(textwrap.fill, width=28, break_on_hyphens=False)
 
@@ -52,7 +56,7 @@ def learning_curves(
     axes: Sequence[Axes] | np.ndarray | None = None,
     colours: Colours | None = None,
 ) -> np.ndarray:
-    """Learning curves, a panel a variant: the mean over the seeds with its interval as a band.
+    """Learning curves by variant: the mean over the seeds, with its interval as a band.
 
     Line and band end where the first seed ends (early stopping) or has a loss that is no finite
     number (divergence); from there on a dotted line is the mean of the seeds that are left.
@@ -91,7 +95,9 @@ def learning_curves(
             keys[name] = Line2D([], [], **(pair if alone else {**pair, "color": INK}))
     if baseline:
         keys[f"{baseline}: the baseline"] = Line2D([], [], color=GREY)
-    keys[shared.seeds_note(epochs)] = Patch(facecolor=GREY, alpha=0.3)
+    several = epochs["seed"].nunique() > 1
+    band = Patch(facecolor=GREY, alpha=0.3) if several else Line2D([], [], color=INK)
+    keys[shared.seeds_note(epochs)] = band
     if ended:
         keys["not all seeds are left"] = Line2D([], [], color=INK, linestyle=":", linewidth=1)
     shared.legend_over(panels, keys)
@@ -414,7 +420,9 @@ def epochs_to_target(
     if np.isinf(medians).any():
         keys["empty: not reached by half"] = shared.marker(GREY, "o", markerfacecolor="white")
     if arrivals is not None:
-        keys["small: one run"] = shared.marker(GREY, MARKERS[0], markersize=3, alpha=0.5)
+        keys["small: one run each, side by side"] = shared.marker(
+            GREY, MARKERS[0], markersize=3, alpha=0.5
+        )
     shared.legend_over(np.array([axes]), keys)
     return axes
 
@@ -468,7 +476,7 @@ def learning_rate_sensitivity(
     axes: Sequence[Axes] | np.ndarray | None = None,
     colours: Colours | None = None,
 ) -> np.ndarray:
-    """Validation accuracy against the learning rate, a panel a variant; a ring marks its best.
+    """Validation accuracy against the learning rate, by variant; a ring marks its best.
 
     Args:
         tuning_runs: run table: columns variant, seed, learning_rate and val_accuracy; with a
@@ -518,10 +526,11 @@ def accuracy_against_convergence(
     axes: Sequence[Axes] | np.ndarray | None = None,
     colours: Colours | None = None,
 ) -> np.ndarray:
-    """Final test accuracy against the epochs to a target accuracy, a panel a technique.
+    """Final test accuracy against the epochs to a target accuracy, one panel for each technique.
 
-    Named are the technique's baseline, its most accurate variant and its fastest; the variants of
-    all others are grey. Those that never reach the target are counted in the title.
+    Its most accurate variant, its fastest (of equals the most accurate) and its baseline have
+    markers of their own and are named in the panel; the variants of all others are grey. Those that
+    never reach the target are counted.
 
     Args:
         summary: from `stats.summary`: columns study, variant, mean and, for a target of 0.55,
@@ -541,40 +550,41 @@ def accuracy_against_convergence(
     panels = shared.grid(axes, len(studies), what, each=(2.6, 2.7), sharex=True, sharey=True)
     for panel, (study, own) in zip(panels, studies.items(), strict=True):
         there = own[np.isfinite(own["x"])]
-        never = f" ({len(own) - len(there)} of {len(own)} never)" if len(there) < len(own) else ""
-        shared.title(panel, f"{study}{never}")
+        shared.title(panel, study)
         panel.plot(reached["x"], reached["y"], "o", color=_FADED, markersize=4)
-        for line in there.itertuples():
-            face = "white" if line.variant == baselines[study] else looks[study]["color"]
-            look: dict[str, Any] = {"color": looks[study]["color"], "markerfacecolor": face}
-            panel.plot(line.x, line.y, "o", zorder=4, **look)  # above names
+        panel.plot(there["x"], there["y"], "o", color=looks[study]["color"], markersize=5)
         if len(there):
-            _name_points(panel, there.set_index("variant"), baselines[study])
+            _point_out(panel, there.set_index("variant"), baselines[study], looks[study]["color"])
+        if never := len(own) - len(there):
+            place: dict[str, Any] = {"transform": panel.transAxes, "ha": "left", "va": "bottom"}
+            panel.text(0.03, 0.03, f"{never} of {len(own)} never\nget there", fontsize=8, **place)
         panel.set_xlim(0, 1.05 * reached["x"].max())
         panel.margins(y=0.15)
     across = f"Epochs to {target * 100:g} % validation\naccuracy (median of the runs)"
-    shared.label_outside(panels, across, "Final test accuracy (%)")
-    keys = {
-        "a variant of the technique": shared.marker(INK, "o"),
-        "its baseline": shared.marker(INK, "o", markerfacecolor="white"),
-        "other techniques": shared.marker(_FADED, "o", markersize=4),
-    }
+    shared.label_outside(panels, across, "Test accuracy (%)")
+    keys = {"a variant of the technique": shared.marker(INK, "o", markersize=5)}
+    keys |= {f"the {role}": Line2D([], [], color=INK, **look) for role, look in _ROLES.items()}
+    keys["other techniques"] = shared.marker(_FADED, "o", markersize=4)
     shared.legend_over(panels, keys)
     return panels
 
 
-def _name_points(panel: Axes, points: pd.DataFrame, baseline: str) -> None:
-    """Name the most accurate above its point, the baseline below, the fastest at the left."""
-    places: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
-        str(points["x"].idxmin()): ((-5, 0), {"ha": "right", "va": "center"}),
-    }
-    places[str(points["y"].idxmax())] = (0, 5), {"ha": "left", "va": "bottom"}
-    places[baseline] = (0, -5), {"ha": "left", "va": "top"}
-    halo = [patheffects.withStroke(linewidth=2, foreground="white")]
-    for name, (offset, place) in places.items():
-        if name in points.index:
-            x, y = points.loc[name, ["x", "y"]].to_numpy(float)
-            side = {**place, "ha": "right"} if x > float(points["x"].median()) > 5 else place
-            panel.annotate(name, (x, y), offset, textcoords="offset points", **side).set(
-                fontsize=8, path_effects=halo
+def _point_out(panel: Axes, points: pd.DataFrame, baseline: str, colour: str) -> None:
+    """Give a technique's most accurate, fastest and baseline their markers, and name them."""
+    best = str(points["y"].idxmax())
+    fastest = str(points.sort_values(["x", "y"], ascending=[True, False]).index[0])
+    named: dict[str, Line2D] = {}
+    for role, name in zip(_ROLES, (best, fastest, baseline), strict=True):
+        if name in points.index and name not in named:
+            (named[name],) = panel.plot(
+                *points.loc[name, ["x", "y"]], color=colour, **_ROLES[role], zorder=4
             )
+    panel.legend(
+        named.values(),
+        [f"{name} (both)" if name == best == fastest else name for name in named],
+        loc="upper right",
+        fontsize=8,
+        handletextpad=0.1,
+        borderpad=0.2,
+        framealpha=0.8,
+    )

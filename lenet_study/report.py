@@ -236,7 +236,8 @@ def chosen(pair: pd.DataFrame, seeds: Sequence[int], baseline: str) -> str:
         first = controls.CHOOSING - 1
         return (
             f"{who}, by seeds 0 to {first}. On seeds {first + 1} to {seeds[-1]}, which chose "
-            f"nothing, it is {gain} points from `{baseline}`."
+            f"nothing, it is {gain} points from `{baseline}`. The lines above stand on more seeds, "
+            "which tell more."
         )
     return (
         f"{who}: {gain} points from `{baseline}`. The same {len(seeds)} seeds chose it, which "

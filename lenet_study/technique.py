@@ -147,44 +147,54 @@ class Technique:
     def cost(
         self, variants: int | None = None, epochs: int | None = None, tuned: bool = True
     ) -> str:
-        """What training would take, by the recorded runs: "about 12 minutes".
+        """What it would take to train the study of the file, or a part of it, whatever rehearsal
+        this is: "about 12 minutes", by the recorded runs.
 
         Args:
             variants: how many; None: all.
             epochs: of a final run, and of one that tunes if those are longer; None: the study's.
             tuned: whether learning rates are tuned too.
         """
-        seconds = self._seconds()
+        study = self.file if epochs is None else self.file.resized(epochs=epochs)
+        count = len(study.variants) if variants is None else variants
+        twice = len(study.twice) if variants is None else 0
+        return self._time(study, count if tuned else 0, count + twice)
+
+    def _time(self, study: Study, tuning: int, final: int) -> str:
+        """What so many variants take: those whose rates are tuned, and those trained finally."""
+        seconds = self._seconds(study)
         if seconds.empty:
             return "an unknown time (nothing of this size is recorded)"
-        study, count = self.study, len(self.variants) if variants is None else variants
-        longest = study.epochs if epochs is None else epochs
-        tuning = len(study.tuning.learning_rates) * len(study.tuning.seeds) if tuned else 0
-        final = count + (len(study.twice) if variants is None else 0)
-        of_all = count * tuning * min(longest, study.tuning.epochs) + final * study.seeds * longest
-        return f"about {_duration(of_all * float(seconds.mean()))}"
+        trials = len(study.tuning.learning_rates) * len(study.tuning.seeds)
+        of_tuning = tuning * trials * min(study.epochs, study.tuning.epochs)
+        epochs = of_tuning + final * study.seeds * study.epochs
+        return f"about {_duration(epochs * float(seconds.mean()))}"
 
-    def _seconds(self) -> "pd.Series[float]":
-        """The fewest seconds a model and epoch took, by variant, as where nothing else ran: in this
-        study's records or, where there are none, in those of the file on the same data."""
-        for study in (self.study, self.file):
-            runs = study.table(self.results_dir) if study.dataset == self.study.dataset else None
-            if runs is not None and len(runs):
-                final = runs[runs["purpose"] == "final"]
-                return final.groupby("variant", observed=True)["seconds"].min().dropna()
+    def _seconds(self, study: Study) -> "pd.Series[float]":
+        """The fewest seconds a model and epoch took, by variant, as where nothing else ran: in the
+        records of a study or, where there are none, in those of the file on the same data."""
+        for folder in (self.results_dir, RESULTS):
+            for known in (study, self.file):
+                if known.dataset == study.dataset:
+                    runs = known.table(folder)
+                    final = runs[runs["purpose"] == "final"]
+                    least = final.groupby("variant", observed=True)["seconds"].min().dropna()
+                    if len(least):
+                        return least
         return pd.Series(dtype=float)
 
     def _price(self) -> str:
-        seconds = self._seconds()
-        runs = self.study.planned_runs(self.variants, self.results_dir)
-        if seconds.empty:
-            return f"{runs} runs take {self.cost()}"
-        fastest, slowest = f"{seconds.min():.1f}", f"{seconds.max():.1f}"
-        span = fastest if fastest == slowest else f"{fastest} to {slowest}"
-        return (
-            f"{span} seconds a model and epoch, by the quickest records; all {runs} runs take "
-            f"{self.cost()}. What is recorded is read in seconds"
-        )
+        study, count = self.study, len(self.variants)
+        whole = count == len(study.variants)
+        runs = study.planned_runs(self.variants, self.results_dir)
+        took, seconds = self._time(study, count, count + whole * len(study.twice)), ""
+        if len(least := self._seconds(study)):
+            fastest, slowest = f"{least.min():.1f}", f"{least.max():.1f}"
+            span = fastest if fastest == slowest else f"{fastest} to {slowest}"
+            seconds = f"{span} seconds a model and epoch, by the quickest records; all "
+        elif study.dataset == "digits":
+            took = "a few seconds each: the images are few"
+        return f"{seconds}{runs} runs take {took}. What is recorded is read in seconds"
 
     def show(
         self,

@@ -84,8 +84,8 @@ def test_what_never_arrives_is_counted_and_does_not_squeeze_the_others() -> None
     table["epochs_to_50"] = [2.0, 3.0, np.inf, 1.0, 2.0, 3.0]
     table.loc[2, "mean"] = 0.1
     panels = plots.accuracy_against_convergence(table, 0.5, baselines)
-    titles = [panel.get_title(loc="left") for panel in panels]
-    assert titles == ["optimization (1 of 3 never)", "augmentation"]
+    said = [[text.get_text() for text in panel.texts] for panel in panels]
+    assert said == [["1 of 3 never\nget there"], []]
     assert 10 < panels[0].get_ylim()[0] < 100 * table["mean"].drop(2).min()
 
 
@@ -96,8 +96,14 @@ def test_convergence_names_the_fastest_the_best_and_the_baseline() -> None:
     table = table.assign(mean=table["variant"].map(means))
     table["epochs_to_50"] = table["variant"].map(epochs)
     panels = plots.accuracy_against_convergence(table, 0.5, baselines)
-    named = [[text.get_text() for text in panel.texts] for panel in panels]
-    assert named == [["adam", "momentum", "sgd"], ["none"]]
+    named = [[text.get_text() for text in panel.get_legend().get_texts()] for panel in panels]
+    assert named == [["momentum", "adam", "sgd"], ["none (both)"]]
+    table.loc[table["variant"] == "momentum", "epochs_to_50"] = 3  # of equals the most accurate
+    panel, _ = plots.accuracy_against_convergence(table, 0.5, baselines)
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == [
+        "momentum (both)",
+        "sgd",
+    ]
 
 
 @picture
@@ -480,7 +486,7 @@ def test_a_figure_is_described_in_words() -> None:
     panels = plots.learning_curves(make_epochs(), baseline="sgd")
     style.label_source(panels, "digits", 6, 3)
     assert style.description(panels) == (
-        "Learning curves, a panel a variant: the mean over the seeds with its interval as a band. "
+        "Learning curves by variant: the mean over the seeds, with its interval as a band. "
         "Panels: sgd, momentum, adam. Across: Epoch. Up: Validation accuracy (%). "
         "Source: digits, 6 epochs, 3 seeds: a rehearsal, not the study."
     )

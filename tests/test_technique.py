@@ -115,14 +115,16 @@ def test_the_card_says_what_is_compared_and_what_it_costs(
     assert "rehearsal" not in card
     assert not (tmp_path / "results").exists(), "a card trained"
     assert opened(seeds=2).card().startswith("> **A rehearsal, not the study.**")
+    assert "8 runs take a few seconds each" in opened(quick=True).card()
 
-    technique = opened(seeds=2)
+    technique = opened(seeds=3)
     technique.runs()
     # A made-up run's epochs take 0, 1, 2, 3 seconds: the median is 1.5.
     assert "1.5 seconds a model and epoch" in technique.card()
-    assert "all 8 runs take about 40 seconds" in technique.card()  # 2 x (2 x 2 + 2 x 4) epochs
-    assert technique.cost(variants=100) == "about 30 minutes"
-    assert technique.cost(variants=1000, epochs=2, tuned=False) == "about 1.7 hours"
+    assert "all 10 runs take about 50 seconds" in technique.card()  # 2 x (2 x 2 + 3 x 4) epochs
+    for same in (technique, opened(seeds=2), opened(quick=True)):  # what an exercise asks for
+        assert same.cost(variants=100) == "about 40 minutes"
+        assert same.cost(variants=1000, epochs=2, tuned=False) == "about 2.5 hours"
 
 
 def test_few_seeds_give_no_verdict(opened, tmp_path: Path, quickly: None) -> None:
