@@ -5,6 +5,7 @@ colour in every figure, which no other has.
 """
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypedDict, TypeVar
@@ -214,7 +215,8 @@ def save(drawing: Drawing, path: Path | str) -> tuple[Path, Path]:
 
     Args:
         drawing: the figure, or any of its axes.
-        path: file name without suffix; missing folders are made.
+        path: file name without suffix; missing folders are made. In `os.devnull`, as if it were a
+            folder, nothing is kept, and nothing drawn.
 
     Returns:
         The two files.
@@ -223,6 +225,8 @@ def save(drawing: Drawing, path: Path | str) -> tuple[Path, Path]:
         InputError: the folder cannot be written to.
     """
     figure, png, svg = whole_figure(drawing), Path(f"{path}.png"), Path(f"{path}.svg")
+    if png.parent == Path(os.devnull):
+        return png, svg
     words, dpi = description(figure), figure.get_dpi()
     figure.set_dpi(STYLE["savefig.dpi"])  # room for letters as wide as they will be
     _round_layout(figure)

@@ -8,6 +8,7 @@ those of `lenet_study.kernels`, and nothing is written beside the notebooks.
 
 import contextlib
 import functools
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -27,7 +28,6 @@ from lenet_study.study import Study
 NOWHERE = "http://127.0.0.1:9"  # a closed port instead of the network
 
 
-FOLDER = pytest.StashKey[Path]()
 SETTINGS = pytest.StashKey[dict[str, str]]()
 
 
@@ -37,19 +37,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbval_current_env = True
     folder = tempfile.TemporaryDirectory(prefix="lenet-", ignore_cleanup_errors=True)
     config.add_cleanup(folder.cleanup)
-    config.stash[FOLDER] = Path(folder.name)
     config.stash[SETTINGS] = kernels.settings(Path(folder.name))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    """Give the kernel that nbval starts its settings, and a parameters cell a place for figures."""
+    """Give the kernel that nbval starts its settings; what a notebook shows is not saved too."""
     cell = getattr(item, "cell", None)
     if cell is None:
         return (yield)
     skip_or_fail(item)
     if PARAMETERS in cell.metadata.get("tags", []):
-        cell.source += f"\nfigures_dir = {str(item.config.stash[FOLDER] / 'figures')!r}"
+        cell.source += f"\nfigures_dir = {os.devnull!r}"
     # An image's words must be the same; its bytes may come from another version of matplotlib.
     item.parent.sanitize_patterns[r'(?<=;base64,)[^"]+'] = ""
     with environment(**item.config.stash[SETTINGS]):

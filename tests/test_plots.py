@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -496,6 +497,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Any) -> None:
     (tmp_path / "figures").write_text("a file")
     with pytest.raises(InputError, match=r"figures: figures cannot be written"):
         style.save(plt.figure(), tmp_path / "figures" / "forest")
+    style.save(plt.figure(), Path(os.devnull) / "forest")  # where nothing is asked to be kept
 
 
 def test_tuning_and_final_runs_do_not_mix() -> None:
