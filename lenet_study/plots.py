@@ -95,9 +95,7 @@ def learning_curves(
             keys[name] = Line2D([], [], **(pair if alone else {**pair, "color": INK}))
     if baseline:
         keys[f"{baseline}: the baseline"] = Line2D([], [], color=GREY)
-    several = epochs["seed"].nunique() > 1
-    band = Patch(facecolor=GREY, alpha=0.3) if several else Line2D([], [], color=INK)
-    keys[shared.seeds_note(epochs)] = band
+    keys[shared.seeds_note(epochs)] = Patch(facecolor=GREY, alpha=0.3)
     if ended:
         keys["not all seeds are left"] = Line2D([], [], color=INK, linestyle=":", linewidth=1)
     shared.legend_over(panels, keys)
