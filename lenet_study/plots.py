@@ -406,9 +406,8 @@ def epochs_to_target(
         counts = [f"{int(line.reached)} of {int(line.n)}" for line in own.itertuples()]
         shared.write_beside(axes, row, " · ".join(counts))
     shared.name_rows(axes, list(order))
-    axes.set_xlim(0, end)
     axes.axvspan(edge, end, color=SHADE, linewidth=0, zorder=0)
-    axes.set_xticks(np.arange(0, edge, 1 + edge // 10))
+    axes.set(xlim=(0, end), xticks=np.arange(0, edge, 1 + edge // 10))
     axes.set_xlabel("Epochs until validation accuracy reaches the target")
     shared.write_beside(axes, len(order) - 0.25, "runs that reach it")
     keys = {
@@ -418,9 +417,8 @@ def epochs_to_target(
     if np.isinf(medians).any():
         keys["empty: not reached by half"] = shared.marker(GREY, "o", markerfacecolor="white")
     if arrivals is not None:
-        keys["small: one run each, side by side"] = shared.marker(
-            GREY, MARKERS[0], markersize=3, alpha=0.5
-        )
+        small = shared.marker(GREY, MARKERS[0], markersize=3, alpha=0.5)
+        keys["small: one run each, side by side"] = small
     shared.legend_over(np.array([axes]), keys)
     return axes
 
