@@ -1,7 +1,7 @@
 """What a dataset is: images and labels in three splits, drawn by class, with a fingerprint."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -51,6 +51,17 @@ class Dataset:
         """What normalisation multiplies with: 1 / `deviation`, and 1 where a channel never varies,
         as in pictures of one colour; float32 (3,)."""
         return 1.0 / np.where(self.deviation > 0, self.deviation, np.float32(1.0))
+
+    def joined(self) -> "Dataset":
+        """The same dataset with its validation images among the training images, behind them.
+
+        Mean and deviation stay as they are: a network's input does not hang on how it trained.
+        """
+        images = np.concatenate([self.train.images, self.validation.images])
+        labels = np.concatenate([self.train.labels, self.validation.labels])
+        dataset = replace(self, train=Split(images, labels))
+        dataset.__dict__["_moments"] = self._moments
+        return dataset
 
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:

@@ -63,6 +63,7 @@ Augmentation = Literal["flip", "shift", "cutout", "mixup"]
 Schedule = Literal[
     "constant", "step", "exponential", "cosine", "one_cycle", "warmup_cosine", "lecun_1998"
 ]
+TrainOn = Literal["train", "train_and_validation"]
 TeacherNetwork = Literal["lenet5", "residual"]
 StepSizes = Literal["equal", "gauss_newton"]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
@@ -105,6 +106,7 @@ class Recipe(BaseModel):
 
     # data
     dataset: DatasetName = "cifar10"
+    train_on: TrainOn = "train"  # with the validation images too, once all is chosen by them
     augmentation: tuple[Augmentation, ...] = ()  # applied in this order: flip, shift, cutout, mixup
     shift_pixels: int = Field(default=4, ge=1, le=16)  # largest shift either way, of 32 pixels
     cutout_size: int = Field(default=8, ge=1, le=32)  # side of the blanked square, in pixels
@@ -206,6 +208,11 @@ class Recipe(BaseModel):
             raise ValueError(
                 "early_stopping goes back to the weights of an epoch, which ema_momentum averages; "
                 "set one of the two to 0"
+            )
+        if self.early_stopping and self.train_on != "train":
+            raise ValueError(
+                "early_stopping ends a run by its validation images, on which train_on "
+                f"'{self.train_on}' trains; leave one of the two out"
             )
         if self.teachers and {"cutout", "mixup"}.intersection(self.augmentation):
             raise ValueError("teachers answer flips and shifts; they know no cutout and no mixup")

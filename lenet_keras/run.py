@@ -63,7 +63,11 @@ class Provenance(_Frozen):
 
 
 class Run(_Frozen):
-    """What one (recipe, seed) gave. A tuning run never saw the test set: its `test` is None."""
+    """What one (recipe, seed) gave. A tuning run never saw the test set: its `test` is None.
+
+    Where the recipe trains on the validation images too, what stands under their name, here and in
+    the history, is of images that were trained on.
+    """
 
     schema_version: int = SCHEMA_VERSION
     recipe: Recipe

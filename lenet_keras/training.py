@@ -66,6 +66,7 @@ def train(
             "lenet_study.training.train_alone with the same arguments."
         )
     started = datetime.now(UTC)
+    data = images_for(recipe, data)
     network = network_for(recipe, seed, data, model)
     batches, watch = fit(network, recipe, seed, data, verbose, tensorboard)
     logits = all_logits(lambda split: predict(network, split, data), recipe, data, score_test)
@@ -115,6 +116,11 @@ def fit(
             verbose=0,
         )
     return batches, watch
+
+
+def images_for(recipe: Recipe, data: Dataset) -> Dataset:
+    """The data with the training images that the recipe asks for."""
+    return data if recipe.train_on == "train" else data.joined()
 
 
 def network_for(

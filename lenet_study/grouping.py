@@ -27,6 +27,7 @@ MEMBER_FIELDS = frozenset(
 COMMON_FIELDS = frozenset(
     {
         "dataset",
+        "train_on",
         "augmentation",
         "shift_pixels",
         "cutout_size",

@@ -337,7 +337,8 @@ def table(
         Columns `study`, `variant`, `purpose`, `seed`, `key`, `status`, every field of the recipe
         (augmentations as one string, "none" without any), `epochs_run`, `best_epoch`, and for
         train, val, test and test_mirrored `_loss` (nats), `_accuracy` and `_calibration_error`
-        (fractions; NaN where there is none); `seconds` (median wall time of an epoch, per model),
+        (fractions; NaN where there is none, as on validation images that were trained on);
+        `seconds` (median wall time of an epoch, per model),
         `wall_seconds`, `device`, `threads`, `backend`, `stack_size`. Ordered by path.
 
     Raises:
@@ -353,8 +354,8 @@ def epoch_table(
 
     Returns:
         Columns `study`, `variant`, `purpose`, `seed`, `key`, `epoch` (1-based), `loss` (as
-        minimised), `accuracy` (on training batches), `val_loss` (nats), `val_accuracy`,
-        `learning_rate`, `seconds`.
+        minimised), `accuracy` (on training batches), `val_loss` (nats), `val_accuracy`
+        (NaN where validation images were trained on), `learning_rate`, `seconds`.
     """
     paths = find(results_dir, study, purpose)
     if not recipe:
@@ -427,6 +428,8 @@ def _row(location: Location, run: Run) -> dict[str, Any]:
         for split, prefix in _SPLITS.items()
         for name in _SCORES
     }
+    if run.recipe.train_on != "train":
+        scores |= {name: None for name in scores if name.startswith("val_")}
     return {
         **{name: getattr(location, name) for name in _IDENTITY},
         "status": run.status,
@@ -448,9 +451,13 @@ def epoch_table_of(paths: Iterable[Path], called: Iterable[Location] | None = No
     names = tuple(History.model_fields)
     rows = []
     for location, path in _called(paths, called):
-        history = read(path).history
+        run = read(path)
+        history = run.history
         identity = [getattr(location, name) for name in _IDENTITY]
-        values = zip(*(getattr(history, name) for name in names), strict=True)
+        columns = {name: getattr(history, name) for name in names}
+        if run.recipe.train_on != "train":
+            columns |= {name: (None,) * len(history.loss) for name in names if "val_" in name}
+        values = zip(*columns.values(), strict=True)
         rows += [[*identity, epoch, *line] for epoch, line in enumerate(values, start=1)]
     frame = pd.DataFrame(rows, columns=[*_IDENTITY, "epoch", *names])
     return frame.astype(dict.fromkeys(names, float))

@@ -134,6 +134,11 @@ class Search(_Frozen):
             }
             fields |= {"dataset": self.dataset, "epochs": self.stages[0].epochs}
             recipe = make_recipe(fields, where=f"families.{name} of the search")
+            if recipe.train_on != "train":
+                raise InputError(
+                    f"families.{name}: train_on '{recipe.train_on}' leaves no images to choose by; "
+                    "search without, and train what was found on all images."
+                )
             drawn.setdefault(recipe, name)
         raise InputError(
             f"stages: the first asks for {wanted} recipes, the space seems to hold {len(drawn)}: "

@@ -34,7 +34,7 @@ FIRST_TEACHER, MOST_TEACHERS = 1_000_000, 100  # seeds of teachers, beyond those
 # What residual teachers' answers hang on, beside the data. They teach all seeds, as one costs more
 # than a run.
 OF_RESIDUAL_ANSWERS = (
-    *("augmentation", "shift_pixels", "batch_size", "teachers", "teacher_network"),
+    *("train_on", "augmentation", "shift_pixels", "batch_size", "teachers", "teacher_network"),
     *("teacher_epochs", "teacher_learning_rate", "teacher_weight_decay", "teacher_views"),
     "teacher_averages",
 )

@@ -51,6 +51,7 @@ def train_alone(
             tensorboard=tensorboard,
         )
     started = datetime.now(UTC)
+    data = training.images_for(recipe, data)
     lesson = prepare_lesson(recipe, seed, data, verbose=verbose)
     callbacks: list[keras.callbacks.Callback] = []
     if recipe.step_sizes == "gauss_newton":
@@ -95,5 +96,6 @@ def train_stack(
     stack = Stack(recipes, seed, classes=len(data.class_names)) if stack is None else stack
     started = datetime.now(UTC)
     first = recipes[0]
+    data = training.images_for(first, data)
     lesson = prepare_lesson(first, seed, data, verbose=verbose)
     return fit(stack, recipes, seed, data, lesson, started, score_test=score_test, verbose=verbose)
