@@ -105,6 +105,10 @@ BAD = [
     ),
     ({"width": 2, "connections": "table_1"}, ["width", "Table I", "connections"]),
     ({"teachers": 2, "early_stopping": 3}, ["teachers", "early_stopping"]),
+    (
+        {"train_on": "train_and_validation", "early_stopping": 3},
+        ["early_stopping", "on which train_on 'train_and_validation' trains"],
+    ),
     ({"ema_momentum": 0.9, "early_stopping": 3}, ["early_stopping", "ema_momentum"]),
 ]
 

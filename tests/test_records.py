@@ -315,6 +315,18 @@ def test_the_tables(tmp_path: Path) -> None:
     assert len(records.epoch_table(tmp_path)) == 63
 
 
+def test_no_table_calls_images_that_were_trained_on_validation(tmp_path: Path) -> None:
+    run = make_run(make_run().recipe.replace(train_on="train_and_validation"))
+    place(tmp_path, run)
+    (row,) = records.table(tmp_path).to_dict("records")
+    assert row["train_accuracy"] == run.train.accuracy
+    assert row["test_accuracy"] == run.test.accuracy
+    assert np.isnan([row["val_loss"], row["val_accuracy"], row["val_calibration_error"]]).all()
+    epochs = records.epoch_table(tmp_path)
+    assert epochs[["val_loss", "val_accuracy"]].isna().all(axis=None)
+    assert epochs[["loss", "accuracy", "learning_rate"]].notna().all(axis=None)
+
+
 def test_an_empty_table_has_all_columns(tmp_path: Path) -> None:
     assert records.table(tmp_path).columns.tolist() == (
         records.table_of([place(tmp_path, make_run())]).columns.tolist()

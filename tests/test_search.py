@@ -122,6 +122,10 @@ def test_a_final_run_would_touch_them(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"members": {"learning_rat": [0.1]}}, "Did you mean 'learning_rate'"),
         ({"seeds": 3}, "seeds: no such entry"),
         ({"name": "../elsewhere"}, "name: a search is called after its file"),
+        (
+            {"base": {"train_on": "train_and_validation"}},
+            "families.plain: train_on 'train_and_validation' leaves no images to choose by",
+        ),
         ({"members": {"activation": []}}, "should have at least 1 item"),
         ({"members": {"learning_rate": {"low": 1, "high": float("inf")}}}, "finite number"),
         ({"stages": [{"recipes": 8, "epochs": 1, "seeds": [1, 1]}]}, "a seed is given twice"),

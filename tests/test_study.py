@@ -119,6 +119,9 @@ def test_a_rung_of_a_ladder_changes_the_one_below(tmp_path: Path) -> None:
     assert found["epochs"].tolist() == [9, 9]
 
 
+ALL_IMAGES = {"train_on": "train_and_validation"}
+
+
 def tuning(**changes: Any) -> dict[str, Any]:
     return {"tuning": CONTENT["tuning"] | changes}
 
@@ -167,6 +170,14 @@ def tuning(**changes: Any) -> dict[str, Any]:
         (
             tuning(learning_rates=[0.1, 0.2, 0.3]),
             "variants.adam.learning_rates: 2 rates, where tuning",
+        ),
+        (
+            {"in_summary": False, "base": ALL_IMAGES},
+            "train_on 'train_and_validation' leaves no images to choose by; give a single",
+        ),
+        (
+            {**tuning(learning_rates=[0.1]), "variants": {"sgd": ALL_IMAGES}},
+            "variants.sgd: train_on 'train_and_validation' leaves no images to choose by",
         ),
         (tuning(seeds=[]), "tuning.seeds: found []"),
         (tuning(seeds=[5, 5]), "tuning.seeds: a seed is given twice"),

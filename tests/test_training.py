@@ -11,12 +11,13 @@ from here import first_images
 from scipy.special import softmax
 
 from lenet_keras.backend import keras
-from lenet_keras.data import load_data
+from lenet_keras.data import Dataset, load_data
 from lenet_keras.evaluation import predict, score
 from lenet_keras.model import lenet5
+from lenet_keras.pipeline import training_batches
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
-from lenet_keras.training import train
+from lenet_keras.training import images_for, train
 from lenet_study.residual import residual_network
 from lenet_study.teachers import teach
 from lenet_study.training import train_alone, train_stack
@@ -93,6 +94,25 @@ def test_tuning_never_reads_the_test_set(train):
     run = train(QUICK.replace(epochs=1), 0, unreadable, score_test=False, verbose=0)
     assert run.test is None
     assert run.confusion_matrix is run.correct is None
+
+
+def train_two(recipe: Recipe, seed: int, data: Dataset, verbose: int) -> Run:
+    """The first of two that train side by side."""
+    return train_stack([recipe, recipe.replace(l2=1e-4)], seed, data, verbose=verbose)[0]
+
+
+@pytest.mark.parametrize("train", [train, train_alone, train_two])
+def test_a_recipe_may_train_on_the_validation_images_too(train):
+    recipe = QUICK.replace(epochs=1, train_on="train_and_validation")
+    data = images_for(recipe, FEW)
+    assert (data.train.images[:256] == FEW.train.images).all()
+    assert (data.train.images[256:] == FEW.validation.images).all()
+    assert (data.train.labels[256:] == FEW.validation.labels).all()
+    assert (data.mean == FEW.mean).all()
+    assert (data.deviation == FEW.deviation).all()
+    assert (data.validation, data.test) == (FEW.validation, FEW.test)
+    run = train(recipe, 0, FEW, verbose=0)
+    assert run.provenance.batches_digest == training_batches(data, recipe, 0).digest
 
 
 @BOTH
