@@ -324,7 +324,8 @@ def history(run: Run, axes: Sequence[Axes] | np.ndarray | None = None) -> np.nda
         "diverged": f"diverged in epoch {len(table)}",
     }
     shared.title(panels[0], title)
-    shared.title(panels[1], notes.get(run.status, ""))
+    trained_on = "" if run.recipe.train_on == "train" else "validation images were trained on"
+    shared.title(panels[1], notes.get(run.status, trained_on))
     return panels
 
 
