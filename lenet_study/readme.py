@@ -48,9 +48,10 @@ def section(overview: Overview, figures: str = "figures") -> str:
         f"{summary.pairing(overview)}. The first {controls.CHOOSING} seeds choose it. The "
         "difference is measured on others, which chose nothing, or, where there are none, on the "
         "same, which flatters a little what they chose. Intervals are 95 % t-intervals over the "
-        "seeds, paired ones "
-        f"with variances moderated within a kind of {stats.FEWEST} differences or more (Smyth "
-        "2004); p is corrected after Holm; bold is significant at 5 %.",
+        "seeds, paired ones with variances moderated within a kind of "
+        f"{stats.FEWEST} differences or more (a few seeds "
+        "tell a variance poorly, so each is drawn towards what is usual in its kind: Smyth 2004); "
+        "p is Holm's (1979); bold is significant at 5 %.",
         summary.best_table(overview),
         counts,
         *([overview.best] if overview.best else []),

@@ -58,7 +58,7 @@ def results(
         difference = points(row["difference"], row["difference_low"], row["difference_high"])
         medians = {
             f"epochs to {target:.0%}": (
-                f"{row[f'epochs_to_{100 * target:g}']:.0f}"
+                f"{row[f'epochs_to_{100 * target:g}']:g}"
                 if np.isfinite(row[f"epochs_to_{100 * target:g}"])
                 else "not reached"
             )

@@ -414,7 +414,9 @@ def epochs_to(epochs: pd.DataFrame, target: float) -> pd.DataFrame:
 def median_time(times: ArrayLike, reached: ArrayLike) -> float:
     """The time by which half of the runs got there: the median of the Kaplan-Meier estimate.
 
-    The smallest time t with S(t) <= 1/2, S(t) being the estimated share still on its way after t.
+    The smallest time t with S(t) <= 1/2, S(t) being the estimated share still on its way after t;
+    the middle between it and the next arrival where S stays at 1/2 until then, so that without
+    censoring it is the usual median.
     Source: Kaplan & Meier (1958), Journal of the American Statistical Association 53.
 
     Args:
@@ -436,8 +438,11 @@ def median_time(times: ArrayLike, reached: ArrayLike) -> float:
     sample = scipy_stats.CensoredData(uncensored=time[arrived], right=time[~arrived])
     survival = scipy_stats.ecdf(sample).sf
     # The estimate is a product of fractions: rounding must not push 1/2 above itself.
-    below = survival.quantiles[survival.probabilities <= 0.5 + 1e-9]
-    return float(below[0]) if below.size else np.inf
+    half = survival.quantiles[survival.probabilities <= 0.5 + 1e-9]
+    below = survival.quantiles[survival.probabilities < 0.5 - 1e-9]
+    if not half.size:
+        return np.inf
+    return float(np.mean([half[0], below[0]])) if below.size else float(half[0])
 
 
 def median_epochs_to(epochs: pd.DataFrame, target: float) -> pd.DataFrame:

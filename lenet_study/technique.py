@@ -14,6 +14,7 @@ import pandas as pd
 
 from lenet_keras.recipe import InputError, Recipe, expanded
 from lenet_study import controls, records, report, style
+from lenet_study.grouping import group_for_stacking
 from lenet_study.runner import run_study
 from lenet_study.study import Study
 
@@ -83,7 +84,7 @@ class Technique:
             "What it costs": self._price(),
         }
         lines = [f"| **{name}** | {text} |" for name, text in rows.items()]
-        return "\n".join([*self._banner(), "| | |", "| --- | --- |", *lines])
+        return "\n".join([*self.banner(), "| | |", "| --- | --- |", *lines])
 
     def _tuned(self) -> str:
         tuning, grids = self.study.tuning, [self.study.grid(name) for name in self.variants]
@@ -101,7 +102,7 @@ class Technique:
             f"{report.listed(tuning.seeds)}, which is not used again{further}"
         )
 
-    def _banner(self) -> list[str]:
+    def banner(self) -> list[str]:
         """Blocks of Markdown, each ended by an empty line, where this is not the study of one of
         the project's files."""
         study = self.study
@@ -122,7 +123,7 @@ class Technique:
     def _too_few(self) -> str:
         return (
             f"With {self.study.seeds} seeds there is no verdict: they say too little about how far "
-            f"seeds differ. It takes {report.ENOUGH_SEEDS}."
+            f"seeds differ. A verdict takes at least {report.ENOUGH_SEEDS}."
         )
 
     def verdicts(self, summary: pd.DataFrame, runs: pd.DataFrame) -> str:
@@ -191,7 +192,10 @@ class Technique:
         if len(least := self._seconds(study)):
             fastest, slowest = f"{least.min():.1f}", f"{least.max():.1f}"
             span = fastest if fastest == slowest else f"{fastest} to {slowest}"
-            seconds = f"{span} seconds a model and epoch, by the quickest records; all "
+            recipes = [study.recipe(variant, 1.0) for variant in self.variants]
+            alone = len(group_for_stacking(recipes)) == count
+            side = "" if alone else ", trained side by side (one by itself takes longer)"
+            seconds = f"{span} seconds a model and epoch, by the quickest records{side}; all "
         elif study.dataset == "digits":
             took = "a few seconds each: the images are few"
         return f"{seconds}{runs} runs take {took}. What is recorded is read in seconds"

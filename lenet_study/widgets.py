@@ -37,6 +37,7 @@ def play(draw: "Callable[..., Drawing]", **controls: Any) -> None:
         return repr(figure), description(figure)
 
     for control in controls.values():
+        control.style.description_width = "initial"  # as wide as its words
         control.observe(redraw, names="value")
     text, words = redraw()
     box = ipywidgets.VBox([*controls.values(), picture])

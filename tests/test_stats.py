@@ -431,8 +431,11 @@ def test_median_time_is_infinite_where_fewer_than_half_arrive() -> None:
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=15))
 def test_median_time_without_censoring_is_the_median(times: list[int]) -> None:
-    middle = sorted(times)[(len(times) - 1) // 2]
-    assert stats.median_time(times, [True] * len(times)) == middle
+    assert stats.median_time(times, [True] * len(times)) == np.median(times)
+
+
+def test_median_time_is_the_middle_where_half_are_still_on_their_way() -> None:
+    assert stats.median_time([3, 5, 8, 9], [True, True, True, False]) == 6.5
 
 
 def test_median_time_needs_a_flag_for_every_time() -> None:
