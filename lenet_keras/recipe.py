@@ -188,6 +188,20 @@ class Recipe(BaseModel):
         return tuple(name for name in get_args(Augmentation) if name in value)
 
     @model_validator(mode="after")
+    def _what_early_stopping_needs(self) -> "Recipe":
+        if self.early_stopping and self.ema_momentum:
+            raise ValueError(
+                "early_stopping goes back to the weights of an epoch, which ema_momentum averages; "
+                "set one of the two to 0"
+            )
+        if self.early_stopping and self.train_on != "train":
+            raise ValueError(
+                "early_stopping ends a run by its validation images, on which train_on "
+                f"'{self.train_on}' trains; leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fields_that_need_each_other(self) -> "Recipe":
         if self.momentum and self.optimizer != "sgd":
             found = f"momentum: {self.momentum} has no effect with optimizer '{self.optimizer}'"
@@ -203,16 +217,6 @@ class Recipe(BaseModel):
             raise ValueError(
                 "step_sizes: 'gauss_newton' needs optimizer 'sgd', normalization 'none', "
                 "input_normalization 'dataset' and another dtype_policy than 'mixed_float16'"
-            )
-        if self.ema_momentum and self.early_stopping:
-            raise ValueError(
-                "early_stopping goes back to the weights of an epoch, which ema_momentum averages; "
-                "set one of the two to 0"
-            )
-        if self.early_stopping and self.train_on != "train":
-            raise ValueError(
-                "early_stopping ends a run by its validation images, on which train_on "
-                f"'{self.train_on}' trains; leave one of the two out"
             )
         if self.teachers and {"cutout", "mixup"}.intersection(self.augmentation):
             raise ValueError("teachers answer flips and shifts; they know no cutout and no mixup")

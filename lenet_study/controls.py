@@ -133,8 +133,7 @@ def seeds_and_images(low: float, high: float, df: float, added: float, images: i
     if (total := seeds + added) == 0:
         return low, high
     together = total**2 / (seeds**2 / df + added**2 / (images - 1))
-    # Few seeds have so wide an interval that the more degrees of freedom would make it narrower.
-    half = max((high - low) / 2, float(scipy_stats.t.ppf(0.975, together) * total**0.5))
+    half = float(scipy_stats.t.ppf(0.975, together) * total**0.5)
     return (low + high) / 2 - half, (low + high) / 2 + half
 
 

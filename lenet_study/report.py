@@ -38,7 +38,7 @@ def results(
     Returns:
         Indexed by variant, columns of strings: learning rate, test accuracy with 95 % interval (%),
         difference with 95 % interval (percentage points), the interval for seeds and images
-        together where `right` tells any, Holm-corrected p, gap (training
+        together where `right` tells any and seeds are enough, Holm-corrected p, gap (training
         minus validation accuracy, percentage points), median epochs to each target, and seconds an
         epoch, by the quickest run.
 
@@ -49,7 +49,8 @@ def results(
     final = runs[runs["purpose"] == "final"] if "purpose" in runs else runs
     rates = final.groupby(final["variant"].astype(str))["learning_rate"].first()
     none = np.nan, np.nan
-    both = controls.with_images(summary.reset_index(), right or {}, baseline)
+    told = right if right and summary["n"].max() >= ENOUGH_SEEDS else {}
+    both = controls.with_images(summary.reset_index(), told, baseline)
     rows = {}
     for name, row in summary.sort_values("mean", ascending=False, kind="stable").iterrows():
         low, high = _possible(row["low"], row["high"])

@@ -57,6 +57,9 @@ def test_few_seeds_give_no_p_and_no_impossible_accuracy() -> None:
     two.loc[two["variant"].eq("better"), ["test_accuracy"]] = [[0.2], [0.9]]
     table = report.results(two, history(two), "base", [0.55])
     assert set(table["p (Holm)"]) == {""}
+    right = {name: dict(enumerate(np.eye(2, 99) < 0.5)) for name in ("base", "better")}
+    told = report.results(two, history(two), "base", right=right)
+    assert "seeds and images" not in told
     assert "[0.0, 100.0]" in table["test accuracy (%)"]["better"].replace("\N{NO-BREAK SPACE}", " ")
     printed = report.comparison(two, "base").set_index("variant")
     assert set(printed["p (Holm)"]) == {""}
