@@ -48,8 +48,8 @@ class Dataset:
 
     @property
     def scale(self) -> np.ndarray:
-        """What normalisation multiplies with: 1 / `deviation`, and 1 where a channel never varies,
-        as in pictures of one colour; float32 (3,)."""
+        """What normalisation multiplies with, float32 (3,), which is 1 / `deviation`, and 1 where a
+        channel never varies, as in pictures of one colour."""
         return 1.0 / np.where(self.deviation > 0, self.deviation, np.float32(1.0))
 
     def joined(self) -> "Dataset":

@@ -105,7 +105,7 @@ class Run(_Frozen):
 
     @property
     def correct(self) -> np.ndarray | None:
-        """Which test images were right: bool (images,); None where the record does not say."""
+        """Which test images were right, bool (images,), or None where the record does not say."""
         if self.test_correct is None or self.confusion_matrix is None:
             return None
         bits = np.frombuffer(base64.b64decode(self.test_correct), np.uint8)

@@ -28,6 +28,10 @@ nb_render_markdown_format = "myst"  # tables in outputs too
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as written: no path of the machine that builds
+autodoc_default_options = {"exclude-members": "model_config"}
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 
 
 def pictures() -> list[tuple[str, str, str]]:
