@@ -556,6 +556,8 @@ def accuracy_against_convergence(
             panel.text(0.03, 0.03, f"{never} of {len(own)} never\nget there", fontsize=8, **place)
         panel.set_xlim(0, 1.05 * reached["x"].max())
         panel.margins(y=0.15)
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(low, high + 0.3 * (high - low))  # the names stand on top
     across = f"Epochs to {target * 100:g} % validation\naccuracy (median of the runs)"
     shared.label_outside(panels, across, "Test accuracy (%)")
     keys = {"a variant of the technique": shared.marker(INK, "o", markersize=5)}
