@@ -194,7 +194,7 @@ class Recipe(BaseModel):
                 "early_stopping goes back to the weights of an epoch, which ema_momentum averages; "
                 "set one of the two to 0"
             )
-        if self.early_stopping and self.train_on != "train":
+        if self.early_stopping and not self.validates:
             raise ValueError(
                 "early_stopping ends a run by its validation images, on which train_on "
                 f"'{self.train_on}' trains; leave one of the two out"
@@ -256,6 +256,11 @@ class Recipe(BaseModel):
             if name == "teacher" and not self.teachers:
                 raise ValueError(f"{field} has no effect without teachers")
         return self
+
+    @property
+    def validates(self) -> bool:
+        """Whether validation images are kept out of training, so that one may choose by them."""
+        return self.train_on == "train"
 
     def changes(self) -> dict[str, Any]:
         """The fields that differ from the baseline, as JSON-able values."""

@@ -120,7 +120,7 @@ def fit(
 
 def images_for(recipe: Recipe, data: Dataset) -> Dataset:
     """The data with the training images that the recipe asks for."""
-    return data if recipe.train_on == "train" else data.joined()
+    return data if recipe.validates else data.joined()
 
 
 def network_for(

@@ -164,7 +164,7 @@ def train(
         click.echo(f"The run diverged in epoch {len(run.history.loss)}: its loss is not finite.")
     assert run.test is not None  # only tuning runs have no test score
     _echo_row("Test accuracy", in_percent(run.test.accuracy))
-    if recipe.train_on == "train":
+    if recipe.validates:
         _echo_row("Validation accuracy", in_percent(run.validation.accuracy))
     _echo_row("Model", out / MODEL)
     _echo_row("Record", out / RECORD)

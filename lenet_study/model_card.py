@@ -117,7 +117,7 @@ def _scores(run: Run) -> str:
     """Tables of the splits and of the classes, and what the calibration error says."""
     splits = {
         "training images, as they are": run.train,
-        "validation images": run.validation if run.recipe.train_on == "train" else None,
+        "validation images": run.validation if run.recipe.validates else None,
         "**test images**": run.test,
         "test images, each asked with its mirror image": run.test_mirrored,
     }

@@ -324,7 +324,7 @@ def history(run: Run, axes: Sequence[Axes] | np.ndarray | None = None) -> np.nda
         "diverged": f"diverged in epoch {len(table)}",
     }
     shared.title(panels[0], title)
-    trained_on = "" if run.recipe.train_on == "train" else "validation images were trained on"
+    trained_on = "" if run.recipe.validates else "validation images were trained on"
     shared.title(panels[1], notes.get(run.status, trained_on))
     return panels
 

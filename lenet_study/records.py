@@ -428,7 +428,7 @@ def _row(location: Location, run: Run) -> dict[str, Any]:
         for split, prefix in _SPLITS.items()
         for name in _SCORES
     }
-    if run.recipe.train_on != "train":
+    if not run.recipe.validates:
         scores |= {name: None for name in scores if name.startswith("val_")}
     return {
         **{name: getattr(location, name) for name in _IDENTITY},
@@ -455,7 +455,7 @@ def epoch_table_of(paths: Iterable[Path], called: Iterable[Location] | None = No
         history = run.history
         identity = [getattr(location, name) for name in _IDENTITY]
         columns = {name: getattr(history, name) for name in names}
-        if run.recipe.train_on != "train":
+        if not run.recipe.validates:
             columns |= {name: (None,) * len(history.loss) for name in names if "val_" in name}
         values = zip(*columns.values(), strict=True)
         rows += [[*identity, epoch, *line] for epoch, line in enumerate(values, start=1)]

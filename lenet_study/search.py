@@ -134,7 +134,7 @@ class Search(_Frozen):
             }
             fields |= {"dataset": self.dataset, "epochs": self.stages[0].epochs}
             recipe = make_recipe(fields, where=f"families.{name} of the search")
-            if recipe.train_on != "train":
+            if not recipe.validates:
                 raise InputError(
                     f"families.{name}: train_on '{recipe.train_on}' leaves no images to choose by; "
                     "search without, and train what was found on all images."

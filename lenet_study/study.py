@@ -191,7 +191,7 @@ class Study(_Frozen):
             if recipe in same:
                 raise ValueError(f"variants: '{same[recipe]}' and '{variant}' are the same recipe")
             same[recipe] = variant
-            if recipe.train_on != "train" and (len(self.grid(variant)) > 1 or self.in_summary):
+            if not recipe.validates and (len(self.grid(variant)) > 1 or self.in_summary):
                 raise ValueError(
                     f"variants.{variant}: train_on '{recipe.train_on}' leaves no images to choose "
                     "by; give a single learning rate that was found without, and say in_summary: "

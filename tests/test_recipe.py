@@ -121,6 +121,11 @@ def test_a_bad_field_is_answered_with_what_where_and_the_nearest_name(fields, pa
         assert part in str(error.value)
 
 
+def test_only_who_keeps_them_out_of_training_has_validation_images():
+    assert Recipe().validates
+    assert not Recipe(train_on="train_and_validation").validates
+
+
 def test_all_faults_are_told_at_once():
     with pytest.raises(InputError) as error:
         make_recipe({"epochs": 0, "optimizer": "none", "colour": 1}, where="my.yaml")
