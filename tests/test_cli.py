@@ -312,6 +312,16 @@ def test_what_plain_keras_does_not_have_is_trained_as_studies_do(tmp_path: Path)
     assert (run.recipe.step_sizes, run.status) == ("gauss_newton", "completed")
 
 
+@pytest.mark.parametrize("split", ["train", "train_and_validation"])
+def test_a_validation_accuracy_is_of_images_that_were_not_trained_on(
+    tmp_path: Path, split: str
+) -> None:
+    answer = invoke(tmp_path, cli.train, *SHORT, "--set", f"train_on={split}", "--quiet")
+    assert answer.returncode == 0, answer.stderr
+    assert "Test accuracy" in answer.stdout
+    assert ("Validation accuracy" in answer.stdout) == (split == "train")
+
+
 @pytest.mark.parametrize("name", [None, *cli.main.commands])
 def test_every_command_and_option_says_what_it_is_for(name: str | None) -> None:
     answer = CliRunner().invoke(cli.main, [*filter(None, [name]), "--help"])

@@ -234,6 +234,14 @@ def test_one_epoch_is_visible() -> None:
         assert [line.get_marker() for line in panel.lines].count("o") == 2
 
 
+def test_curves_say_that_validation_images_were_trained_on() -> None:
+    run = one_run()
+    joined = run.recipe.replace(train_on="train_and_validation")
+    for recipe, told in ((run.recipe, ""), (joined, "validation images were trained on")):
+        panels = network_plots.history(run.model_copy(update={"recipe": recipe}))
+        assert panels[1].get_title(loc="left") == told
+
+
 def test_divergence_is_counted_and_its_epoch_is_no_value() -> None:
     epochs = make_epochs(["sgd"])
     last = (epochs["seed"] == 2) & (epochs["epoch"] == 6)
