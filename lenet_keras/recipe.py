@@ -105,57 +105,73 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # data
+    #: One of `DATASETS`, or the name of your own images.
     dataset: DatasetName = "cifar10"
-    train_on: TrainOn = "train"  # with the validation images too, once all is chosen by them
-    augmentation: tuple[Augmentation, ...] = ()  # applied in this order: flip, shift, cutout, mixup
-    shift_pixels: int = Field(default=4, ge=1, le=16)  # largest shift either way, of 32 pixels
-    cutout_size: int = Field(default=8, ge=1, le=32)  # side of the blanked square, in pixels
-    mixup_alpha: float = Field(default=0.2, gt=0)  # Beta(alpha, alpha) draws the mixing weight
+    #: The training images; once all is chosen by them, the validation images as well.
+    train_on: TrainOn = "train"
+    #: What changes an image each time that it is shown, applied in this order.
+    augmentation: tuple[Augmentation, ...] = ()
+    shift_pixels: int = Field(default=4, ge=1, le=16)  #: Largest shift either way, of 32 pixels.
+    cutout_size: int = Field(default=8, ge=1, le=32)  #: Side of the blanked square, in pixels.
+    mixup_alpha: float = Field(default=0.2, gt=0)  #: Beta(alpha, alpha) draws the mixing weight.
 
     # network
-    # image: each image, and channel: each of its channels, gets mean 0 and deviation 1 of its own
+    #: By mean and deviation of the training images. After that "image" gives each image mean 0 and
+    #: deviation 1 of its own, and "channel" each of its channels.
     input_normalization: InputNormalization = "dataset"
-    activation: Activation = "tanh"
-    pooling: Pooling = "average"  # trainable: of 1998, a coefficient and a bias for each map
-    connections: Connections = "full"  # table_1: of 1998, C3's maps see 3, 4 or 6 maps of S2
-    output: Output = "softmax"  # rbf: of 1998, distances to fixed codes, and their MAP loss
-    kernel_initializer: Initializer = "lecun_1998_uniform"
-    normalization: Normalization = "none"
-    dropout: float = Field(default=0.0, ge=0, lt=1)  # rate, after C5 and F6
-    expansion: int = Field(default=1, ge=1, le=16)  # of kernels that are products in training
-    width: int = Field(default=1, ge=1, le=16)  # times as many maps and units as LeNet-5 has
+    activation: Activation = "tanh"  #: After C1, C3, C5 and F6.
+    #: S2 and S4. "trainable", of 1998, has a coefficient and a bias for each map.
+    pooling: Pooling = "average"
+    #: Of S2 with C3. With "table_1", of 1998, a map of C3 sees 3, 4 or 6 maps of S2.
+    connections: Connections = "full"
+    #: "rbf", of 1998, has distances to fixed codes for logits, and their MAP loss.
+    output: Output = "softmax"
+    kernel_initializer: Initializer = "lecun_1998_uniform"  #: Of the first weights.
+    normalization: Normalization = "none"  #: Of what C1, C3, C5 and F6 give to their activation.
+    dropout: float = Field(default=0.0, ge=0, lt=1)  #: Rate, after C5 and F6.
+    #: Kernels are products in training, so many times as wide inside (Guo et al. 2020).
+    expansion: int = Field(default=1, ge=1, le=16)
+    width: int = Field(default=1, ge=1, le=16)  #: Times as many maps and units as LeNet-5 has.
 
     # loss
-    l1: float = Field(default=0.0, ge=0)  # factor of sum |kernel|, added to the loss
-    l2: float = Field(default=0.0, ge=0)  # factor of sum kernel², added to the loss
+    l1: float = Field(default=0.0, ge=0)  #: Factor of the kernels' absolute sum in the loss.
+    l2: float = Field(default=0.0, ge=0)  #: Factor of the kernels' sum of squares in the loss.
+    #: Share of a label that all classes divide among themselves (Szegedy et al. 2016).
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
-    # labels from an ensemble (Hinton et al. 2015): the same network, by AdamW with a cosine; or a
-    # larger one, by SGD with Nesterov's momentum and a warm-up cosine, once for all seeds
-    teachers: int = Field(default=0, ge=0, le=100)  # 0: none
+    # labels from an ensemble
+    #: Networks that are trained first and answer for every training image (Hinton et al. 2015).
+    teachers: int = Field(default=0, ge=0, le=100)
+    #: The recipe's own network, trained by AdamW with a cosine; or a larger one, by SGD with
+    #: Nesterov's momentum and a warm-up cosine, once for all seeds.
     teacher_network: TeacherNetwork = "lenet5"
-    teacher_width: int = Field(default=1, ge=1, le=16)  # as `width`
-    teacher_epochs: int = Field(default=60, ge=1, le=10_000)
-    teacher_learning_rate: float = Field(default=0.006, gt=0)
-    teacher_weight_decay: float = Field(default=0.02, ge=0)
-    teacher_share: float = Field(default=0.7, gt=0, le=1)  # of their answer in a label
-    # views of each image, drawn once; half of them blend in another (Beyer et al. 2022). 0: all
-    # that flips and shifts can show
+    teacher_width: int = Field(default=1, ge=1, le=16)  #: As `width`.
+    teacher_epochs: int = Field(default=60, ge=1, le=10_000)  #: Of each teacher.
+    teacher_learning_rate: float = Field(default=0.006, gt=0)  #: The highest of its schedule.
+    teacher_weight_decay: float = Field(default=0.02, ge=0)  #: As `weight_decay`.
+    teacher_share: float = Field(default=0.7, gt=0, le=1)  #: Of their answer in a label.
+    #: Views of each image, drawn once; half of them blend in another (Beyer et al. 2022). With 0,
+    #: all that flips and shifts can show.
     teacher_views: int = Field(default=0, ge=0, le=1000)
-    teacher_averages: bool = False  # their answers for an image: the mean over all of its views
+    #: Whether their answer for an image is the mean over all of its views.
+    teacher_averages: bool = False
 
     # optimisation
-    optimizer: Optimizer = "sgd"
-    learning_rate: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.0, ge=0, lt=1)  # of sgd only
-    nesterov: bool = False
-    weight_decay: float = Field(default=0.0, ge=0)  # decoupled; of kernels, not of biases
-    ema_momentum: float = Field(default=0.0, ge=0, lt=1)  # of the weights' average; 0: no average
-    step_sizes: StepSizes = "equal"  # gauss_newton: of 1998, one a weight, measured each epoch
-    schedule: Schedule = "constant"
-    batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=30, ge=1, le=10_000)
-    early_stopping: int = Field(default=0, ge=0)  # epochs without better val_loss; 0: never stop
+    optimizer: Optimizer = "sgd"  #: As Keras names it.
+    learning_rate: float = Field(default=0.1, gt=0)  #: The highest of the schedule.
+    momentum: float = Field(default=0.0, ge=0, lt=1)  #: Of "sgd" only.
+    nesterov: bool = False  #: Whether the gradient is taken a step of momentum ahead.
+    weight_decay: float = Field(default=0.0, ge=0)  #: Decoupled; of kernels, not of biases.
+    #: Of the weights' running average, which validates and is kept; with 0 there is none.
+    ema_momentum: float = Field(default=0.0, ge=0, lt=1)
+    #: "gauss_newton", of 1998, has one for each weight, measured every epoch.
+    step_sizes: StepSizes = "equal"
+    schedule: Schedule = "constant"  #: How the rate changes over the epochs.
+    batch_size: int = Field(default=128, ge=1)  #: Images a step.
+    epochs: int = Field(default=30, ge=1, le=10_000)  #: Passes over the training images.
+    #: Epochs without a better val_loss after which training ends; with 0 it never does.
+    early_stopping: int = Field(default=0, ge=0)
+    #: In what precision layers compute; weights stay float32.
     dtype_policy: DtypePolicy = "float32"
 
     @field_validator("*", mode="before")

@@ -38,8 +38,8 @@ DATA = """\
 ## Data and training
 
 CIFAR-10 (Krizhevsky 2009): 50,000 images of ten classes, of which 45,000 are trained on and 5,000,
-drawn by class, are for validation; {test:,} others are for testing, and were looked at once, at the
-end. It is no part of this repository.
+drawn by class, are for validation{joined}; {test:,} others are for testing, and
+were looked at once, at the end. It is no part of this repository.
 
 {epochs} took {minutes:.0f} minutes by the clock{taught}, on {threads} of {device}, with
 {versions}{commit}, on {day}. The recipe was chosen on validation images alone; it changes of
@@ -97,7 +97,9 @@ def _training(run: Run) -> str:
     where, recipe = run.provenance, run.recipe
     assert run.confusion_matrix is not None
     versions = {name: where.versions[name] for name in ("tensorflow", "keras", "python")}
+    joined = "" if recipe.validates else ".\nOnce all was chosen those were trained on as well"
     return DATA.format(
+        joined=joined,
         test=int(np.sum(run.confusion_matrix)),
         epochs=count(len(run.history.loss), "epoch"),
         minutes=where.wall_seconds / 60,

@@ -155,14 +155,15 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
     trick = f" ({percent(mirrored)} where its mirror image is shown too)"
     timed = final[final["threads"] == final["threads"].mode().iloc[0]]  # not all had as many
     taught = f", those of its {recipe.teachers} teachers included," if recipe.teachers else ""
+    joined = " Now that all is chosen, it trains on those images too." * (not recipe.validates)
     return (
         f"**The best LeNet-5 so far** recognises **{percent(mean)}** of the test images: mean of "
         f"{count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "
         f"image shown once{trick if np.isfinite(mirrored) else ''}. It has "
         f"{count_parameters(recipe):,} parameters, those of the normalisation included. A "
-        "search on validation images found its recipe (`configs/search_teachers.yaml`), a "
+        "search on validation images found its recipe (`configs/search_teachers.yaml`), and a "
         "screening on a GPU its rates (`screening/rates.json`, by the script of commit "
-        "`d72aeec`), and "
+        f"`d72aeec`).{joined} "
         f"`python train.py configs/best.yaml` trains it: {count(recipe.epochs, 'epoch')} in "
         f"{timed['wall_seconds'].mean() / 60:.1f} minutes{taught} on "
         f"{count(timed['threads'].iloc[0], 'thread')} of {timed['device'].iloc[0]}."

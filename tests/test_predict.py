@@ -22,7 +22,7 @@ from lenet_keras import evaluation
 from lenet_keras.backend import keras
 from lenet_keras.data import FOLDER, load_data
 from lenet_keras.pictures import as_seen, open_picture
-from lenet_study import cli, model_card, run_folder
+from lenet_study import cli, model_card, records, run_folder
 
 CHINA = Image.fromarray(load_sample_image("china.jpg"))  # 640 × 427
 WEIGHTS = ROOT / "weights"
@@ -271,3 +271,17 @@ def test_the_weights_are_small_and_their_card_says_what_the_records_say() -> Non
     expected = model_card.text(WEIGHTS, ROOT / "results")
     written = (WEIGHTS / "README.md").read_text(encoding="utf-8")
     assert written == expected, "call: python -m lenet_study report"
+
+
+@pytest.mark.parametrize("train_on", ["train", "train_and_validation"])
+def test_a_card_says_which_images_were_trained_on(tmp_path: Path, train_on: str) -> None:
+    run = run_folder.read(WEIGHTS)
+    changed = run.model_copy(update={"recipe": run.recipe.replace(train_on=train_on)})
+    records.write(changed, tmp_path / "run.json")
+    shutil.copy(WEIGHTS / "model.keras", tmp_path)
+    no_records = tmp_path / "results"
+    no_records.mkdir()
+    card = model_card.text(tmp_path, no_records)
+    held_out = train_on == "train"
+    assert ("| validation images |" in card) == held_out
+    assert ("trained on as well" in card) == (not held_out)

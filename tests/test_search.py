@@ -145,12 +145,12 @@ def test_the_best_recipe_and_the_ladders_upper_rungs_are_what_was_found() -> Non
         for name in ("search", "search_teachers")
     )
     ladder = Study.from_yaml(ROOT / "configs" / "ladder.yaml")
-    *_, longer, taught, top = (
+    *_, longer, taught, chosen, top = (
         ladder.recipe(rung, ladder.grid(rung)[0]) for rung in ladder.variants
     )
     assert longer == first.replace(epochs=longer.epochs)
     assert taught == second.replace(epochs=taught.epochs)
-    assert top == best
+    assert top == best == chosen.replace(train_on="train_and_validation")
     students = json.loads((ROOT / "screening" / "rates.json").read_text())["students"]
     accuracy: dict[tuple, list[float]] = {}
     for student in students:
@@ -164,7 +164,7 @@ def test_the_best_recipe_and_the_ladders_upper_rungs_are_what_was_found() -> Non
         assert getattr(best, field) == pytest.approx(getattr(second, field) * factor, rel=0.005)
     before = {field: getattr(second, field) for field in (*screened, "teacher_share")}
     assert best.teacher_share == share
-    assert best.replace(**before) == taught
+    assert chosen.replace(**before) == taught
     undone = Study.from_yaml(ROOT / "configs" / "leave_one_out.yaml")
     kept = undone.recipe(undone.baseline, first.learning_rate)
     assert kept == first.replace(epochs=undone.epochs)

@@ -249,8 +249,10 @@ def test_a_ladders_dear_rungs_have_fewer_seeds(tmp_path: Path) -> None:
     assert [study.resized(seeds=2).seeds_of(name) for name in rungs] == [2, 2, 2]
 
 
-def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:
+@pytest.mark.parametrize("train_on", ["train", "train_and_validation"])
+def test_the_top_of_the_ladder_is_told_with_its_price(project: Path, train_on: str) -> None:
     top = {"epochs": 30, "optimizer": "adam", "learning_rates": [0.01], "teachers": 2}
+    top["train_on"] = train_on
     rungs = {"plain": {}, "top": top}
     write_technique(project, "ladder", rungs, ladder=True, in_summary=False)
     before = read(project)
@@ -265,6 +267,7 @@ def test_the_top_of_the_ladder_is_told_with_its_price(project: Path) -> None:
     assert "62,006 parameters" in after.best
     assert ": 30 epochs in " in after.best
     assert " minutes, those of its 2 teachers included, on " in after.best
+    assert ("it trains on those images too" in after.best) == (train_on != "train")
     assert after.best in readme.section(after)
 
 
