@@ -14,6 +14,9 @@ from lenet_keras.backend import instruction_set, keras, onednn, ops, tf
 VECTOR = 16  # float32 numbers in a vector register; with fewer channels XLA's forward loop is slow
 WIDE = 24  # channels from which on XLA finds maxima faster than TensorFlow
 ROWS = range(12, 31)  # channels with which XLA's gradient is slow unless it goes over whole rows
+# XLA computes an activation again for each result of a loop. Only of these that is less than what a
+# second loop costs.
+CHEAP = (keras.activations.relu, keras.activations.leaky_relu)
 
 
 @functools.cache
@@ -262,23 +265,47 @@ def max_pooled(
     return pooled(x, scale, offset)
 
 
+def _cells(x: tf.Tensor) -> list[tf.Tensor]:
+    """The four of each window, row by row: each (batch, height / 2, width / 2, channels)."""
+    windows = _windows(x)
+    return [windows[:, :, row, :, column] for row in (0, 1) for column in (0, 1)]
+
+
+def _first_highest(values: list[tf.Tensor], candidates: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    """The highest of the values, its candidate, and its place among them."""
+    top, chosen, place = values[0], candidates[0], tf.zeros_like(values[0])
+    for number in range(1, len(values)):
+        higher = values[number] > top
+        top = tf.where(higher, values[number], top)
+        chosen = tf.where(higher, candidates[number], chosen)
+        place = tf.where(higher, float(number), place)
+    return top, chosen, place
+
+
 @functools.cache
 def _highest(activation: Callable) -> Callable:
-    @tf.function(jit_compile=True, autograph=False)
-    def highest(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The maxima, the values of x that they come from, and which of the four that was."""
-        windows = _windows(x)
-        first, *others = (windows[:, :, row, :, column] for row in (0, 1) for column in (0, 1))
-        y, chosen, place = activation(first * scale + offset), first, tf.zeros_like(first)
-        for number, candidate in enumerate(others, start=1):
-            value = activation(candidate * scale + offset)
-            higher = value > y
-            y = tf.where(higher, value, y)
-            chosen = tf.where(higher, candidate, chosen)
-            place = tf.where(higher, float(number), place)
-        return y, chosen, place
+    """Gives the maxima, the values of x that they come from, and which of the four that was."""
 
-    return highest
+    @tf.function(jit_compile=True, autograph=False)
+    def in_one_loop(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        cells = _cells(x)
+        return _first_highest([activation(cell * scale + offset) for cell in cells], cells)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def activated(rows: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+        return activation(rows * scale + offset)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def highest(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return _first_highest(_cells(y), _cells(x))
+
+    def in_two_loops(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        _, height, width, channels = x.shape
+        rows = tf.reshape(x, (-1, width * channels))
+        y = activated(rows, tf.tile(scale, [width]), tf.tile(offset, [width]))
+        return highest(tf.reshape(y, (-1, height, width, channels)), x)
+
+    return in_one_loop if activation in CHEAP else in_two_loops
 
 
 @functools.cache

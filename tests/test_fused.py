@@ -45,3 +45,17 @@ def test_average_pooling_of_an_activation_is_what_its_name_says(name: str, chann
     ours = value_and_gradients(lambda x: fused.average_pooled(x, activation), x)
     plain = value_and_gradients(lambda x: tf.nn.avg_pool2d(activation(x), 2, 2, "VALID"), x)
     assert_same(ours, plain)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])  # in one loop, and in two
+def test_the_maximum_of_an_activation_is_what_its_name_says(name: str):
+    activation = keras.activations.get(name)
+    arguments = normal(2, 6, 4, 24), normal(24, 1)[:, 0], normal(1, 24)[0]
+    ours = value_and_gradients(
+        lambda *given: fused.max_pooled(given[0], activation, *given[1:]), *arguments
+    )
+    plain = value_and_gradients(
+        lambda x, scale, offset: tf.nn.max_pool2d(activation(x * scale + offset), 2, 2, "VALID"),
+        *arguments,
+    )
+    assert_same(ours, plain)
