@@ -183,7 +183,8 @@ def _check_codes(recipe: Recipe, classes: int) -> None:
 
 
 def _seeds(seed: int) -> dict[str, int]:
-    """A seed for each kernel and each layer of dropout."""
+    """A seed for each kernel and each layer of dropout. A new name goes to the end: those before it
+    keep their seeds."""
     names = (*KERNEL_LAYERS, "C5_dropout", "F6_dropout")
     drawn = np.random.SeedSequence(seed).generate_state(len(names))
     return dict(zip(names, drawn.tolist(), strict=True))

@@ -17,7 +17,7 @@ from lenet_study import exercises
 from lenet_study.study import Study
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-TECHNIQUES = sorted(FOLDER.glob("0[1-7]_*.ipynb"))
+TECHNIQUES = sorted(FOLDER.glob("0[1-79]_*.ipynb"))
 NOTEBOOKS = [FOLDER / "00_baseline.ipynb", *TECHNIQUES, FOLDER / "99_summary.ipynb"]
 
 

@@ -272,7 +272,9 @@ def test_every_committed_study_is_complete_whatever_reads_it(
         if "variants" in content or "factors" in content:
             study = Study.from_yaml(path)
             planned = study.planned_runs(results_dir=ROOT / "results")
-            assert len(study.recorded(ROOT / "results", None)) == planned, path
+            assert len(study.recorded(ROOT / "results", None)) == planned, (
+                f"python -m lenet_study study configs/{path.name}: not completely recorded"
+            )
 
 
 def test_what_an_accelerator_trained_fast_is_drawn_as_seldom_as_a_processor_needs() -> None:

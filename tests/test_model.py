@@ -127,6 +127,13 @@ def test_equal_seeds_draw_equal_weights_and_other_seeds_others():
     assert len({k.ravel()[0] for k in kernels}) == len(kernels)  # no two layers share their draw
 
 
+def test_a_seed_draws_the_kernels_it_has_always_drawn():
+    # A layer that draws at random, added anywhere but last, would move every seed's first weights.
+    model = lenet5(Recipe(kernel_initializer="he_normal", dropout=0.5), seed=1)
+    drawn = [np.asarray(model.get_layer(name).kernel).flat[0] for name in KERNEL_LAYERS]
+    assert drawn == pytest.approx([-0.178366, 0.070458, -0.038717, 0.112515, -0.228150], rel=1e-4)
+
+
 def test_scaled_tanh_fixes_plus_and_minus_one():
     np.testing.assert_allclose(scaled_tanh(np.float32([-1, 0, 1])), [-1, 0, 1], atol=1e-4)
 

@@ -38,32 +38,63 @@ def test_a_field_added_with_a_default_changes_no_key():
     assert Later(weight_averaging=True).key != Recipe().key
 
 
-def test_every_field_is_in_the_key():
-    others = {
-        "dataset": "digits",
-        "augmentation": ["flip"],
-        "activation": "relu",
-        "pooling": "max",
-        "kernel_initializer": "he_normal",
-        "normalization": "batch",
-        "dropout": 0.5,
-        "l1": 1e-4,
-        "l2": 1e-4,
-        "label_smoothing": 0.1,
-        "optimizer": "adam",
-        "learning_rate": 0.001,
-        "momentum": 0.9,
-        "weight_decay": 0.01,
-        "schedule": "cosine",
-        "batch_size": 64,
-        "epochs": 5,
-        "early_stopping": 3,
-        "ema_momentum": 0.99,
-        "teachers": 4,
-        "dtype_policy": "mixed_bfloat16",
-    }
-    keys = {Recipe(**{field: value}).key for field, value in others.items()}
-    assert len(keys | {Recipe().key}) == len(others) + 1
+# Of every field another value than its default, and what that needs.
+OTHERS = {
+    "dataset": "digits",
+    "train_on": "train_and_validation",
+    "augmentation": ["flip"],
+    "shift_pixels": 2,
+    "cutout_size": 4,
+    "mixup_alpha": 0.4,
+    "input_normalization": "image",
+    "activation": "relu",
+    "pooling": "max",
+    "connections": "table_1",
+    "output": "rbf",
+    "kernel_initializer": "he_normal",
+    "normalization": "batch",
+    "dropout": 0.5,
+    "expansion": 2,
+    "width": 2,
+    "l1": 1e-4,
+    "l2": 1e-4,
+    "label_smoothing": 0.1,
+    "teachers": 4,
+    "teacher_network": "residual",
+    "teacher_width": 2,
+    "teacher_epochs": 30,
+    "teacher_learning_rate": 0.01,
+    "teacher_weight_decay": 0.01,
+    "teacher_share": 0.5,
+    "teacher_views": 20,
+    "teacher_averages": True,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 0.01,
+    "ema_momentum": 0.99,
+    "step_sizes": "gauss_newton",
+    "schedule": "cosine",
+    "batch_size": 64,
+    "epochs": 5,
+    "early_stopping": 3,
+    "dtype_policy": "mixed_bfloat16",
+}
+NEEDS = {
+    "expansion": {"kernel_initializer": "he_normal"},
+    "nesterov": {"momentum": 0.9},
+    "shift_pixels": {"augmentation": ["shift"]},
+    "cutout_size": {"augmentation": ["cutout"]},
+    "mixup_alpha": {"augmentation": ["mixup"]},
+    **{field: {"teachers": 4} for field in OTHERS if field.startswith("teacher_")},
+}
+
+
+@pytest.mark.parametrize("field", Recipe.model_fields)
+def test_every_field_is_in_the_key(field):
+    needed = NEEDS.get(field, {})
+    assert Recipe(**needed, **{field: OTHERS[field]}).key != Recipe(**needed).key
 
 
 def test_order_and_spelling_do_not_change_a_key():

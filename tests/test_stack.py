@@ -16,7 +16,7 @@ from lenet_keras.optimizer import optimizer
 from lenet_keras.pipeline import normalisation, training_batches
 from lenet_keras.recipe import Activation, InputError, Recipe
 from lenet_keras.training import train
-from lenet_study.grouping import carried, group_for_stacking
+from lenet_study.grouping import MEMBER_FIELDS, carried, group_for_stacking
 from lenet_study.shards import shardable
 from lenet_study.stack import Stack, grouped_convolution, one_by_one
 from lenet_study.training import train_alone, train_stack
@@ -108,6 +108,12 @@ def test_a_member_equals_its_lone_run_after_twenty_steps(changes):
     assert len(DIGITS.train.labels) // BASE.batch_size == 20
     for recipe, member in zip(recipes, weights_after(recipes), strict=True):
         assert distance(lone_weights(recipe), member) < 1e-4
+
+
+def test_every_field_that_members_may_differ_in_is_compared_with_a_lone_run():
+    compared = {field for changes in STACKS.values() for fields in changes for field in fields}
+    # Masks depend on a member's place.
+    assert compared | {"dropout"} >= MEMBER_FIELDS
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
