@@ -74,7 +74,7 @@ def _command(name: str, stopped: str = AGAIN) -> Callable[[Callable[..., None]],
     return decorate
 
 
-SEEDS = "0 to N - 1, two or more, for the file's; or these, as 7..9, at the rates that are tuned."
+SEEDS = "0 to N - 1, N from 2, for the file's; or these, as 7..9, at the rates that are tuned."
 AUTO = "auto: CIFAR-10 where it can be had, else the digits."
 LENET_DATA = "Where CIFAR-10 or your own images lie; else LENET_DATA says it."
 WHO = "Who trains: local, processes:N or dask://host:port."

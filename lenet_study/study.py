@@ -373,7 +373,7 @@ class Study(_Frozen):
             sentences.append(
                 f"{variant}: the grid grew to {grid[0]:g} … {grid[-1]:g}; {best:g} is best"
                 + (", still at the edge" if best in (grid[0], grid[-1]) else "")
-                + (f"; {' and '.join(failed)} cannot be trained" if failed else "")
+                + (f"; at {' and '.join(failed)} nothing was learned" if failed else "")
             )
         return sentences
 

@@ -262,13 +262,13 @@ def test_a_recipe_trains_twice_apart_and_seed_by_seed(study: Study, tmp_path: Pa
             {0.01: 0.4, 0.03: 0.5, 0.1: 0.6, 0.3: None},
             (0.01, 0.03, 0.1, 0.3),
             0.1,
-            "0.1 is best; 0.3 cannot be trained",
+            "0.1 is best; at 0.3 nothing was learned",
         ),
         (
             {0.01: 0.4, 0.03: 0.5, 0.1: 0.6, 0.3: 0.1},
             (0.01, 0.03, 0.1, 0.3),
             0.1,
-            "0.3 cannot be trained",
+            "at 0.3 nothing was learned",
         ),
         (
             {0.01: 0.1, 0.03: 0.2, 0.1: 0.3, 0.3: 0.4, 1.0: 0.5, 3.0: 0.6, 10.0: 0.7},
