@@ -136,12 +136,19 @@ def _plain(value: Any) -> str:
 
 def comparison(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.DataFrame:
     """Final runs as the command line prints them: a row a variant, against the baseline if it is
-    there; a choice of variants without it, as for one machine of several, has only its means."""
+    there; a choice of variants without it, as for one machine of several, has only its means, and
+    a single seed no interval."""
     groups = {str(name): group for name, group in runs.groupby("variant", observed=True)}
-    if baseline in groups:
+    compared = baseline in groups and all(len(group) > 1 for group in groups.values())
+    if compared:
         table = stats.compare(runs, baseline, paired=paired)
     else:
-        means = {name: stats.mean_interval(g["test_accuracy"]) for name, g in groups.items()}
+        means = {
+            name: stats.mean_interval(accuracy)
+            if len(accuracy) > 1
+            else stats.Interval(1, accuracy.iloc[0], np.nan, np.nan)
+            for name, accuracy in ((name, g["test_accuracy"]) for name, g in groups.items())
+        }
         table = pd.DataFrame([{"variant": n, **mean._asdict()} for n, mean in means.items()])
     lines = []
     for row in table.to_dict("records"):
@@ -155,7 +162,7 @@ def comparison(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.Dat
                 row["mean"], *_possible(row["low"], row["high"])
             ),
         }
-        if baseline in groups:
+        if compared:
             is_baseline = row["variant"] == baseline
             middle, low, high = (row[f"difference{end}"] for end in ("", "_low", "_high"))
             line[f"difference from {baseline} [95 % interval], points"] = (
@@ -178,6 +185,8 @@ def _verdict(row: Any, p: str) -> str:
 
 def _interval(middle: float, low: float, high: float, sign: str = "") -> str:
     """Fractions in percent, as a terminal shows them."""
+    if np.isnan(low):
+        return f"{100 * middle:{sign}.2f}"
     return f"{100 * middle:{sign}.2f} [{100 * low:{sign}.2f}, {100 * high:{sign}.2f}]"
 
 

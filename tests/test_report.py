@@ -52,6 +52,16 @@ def test_the_images_stand_beside_the_seeds_where_they_are_recorded() -> None:
     pd.testing.assert_frame_equal(table.drop(columns="seeds and images"), plain)
 
 
+def test_a_single_seed_is_printed_without_an_interval() -> None:
+    one = runs()[runs()["seed"] == 3]
+    for baseline in ("base", "not there"):
+        printed = report.comparison(one, baseline).set_index("variant")
+        shown = printed.pop("test accuracy [95 % interval], %").astype(float)
+        expected = 100 * one.set_index("variant")["test_accuracy"]
+        assert shown.tolist() == pytest.approx(expected[shown.index].tolist(), abs=0.01)
+        assert list(printed.columns) == ["learning rate", "seeds", "diverged"]
+
+
 def test_few_seeds_give_no_p_and_no_impossible_accuracy() -> None:
     two = runs()[runs()["seed"] < 2]
     two.loc[two["variant"].eq("better"), ["test_accuracy"]] = [[0.2], [0.9]]
