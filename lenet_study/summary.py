@@ -155,7 +155,8 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
     trick = f" ({percent(mirrored)} where its mirror image is shown too)"
     timed = final[final["threads"] == final["threads"].mode().iloc[0]]  # not all had as many
     taught = f", those of its {recipe.teachers} teachers included," if recipe.teachers else ""
-    joined = " Now that all is chosen, it trains on those images too." * (not recipe.validates)
+    chosen = " Now that all is chosen, it trains on the validation images too."
+    joined = "" if recipe.validates else chosen
     return (
         f"**The best LeNet-5 so far** recognises **{percent(mean)}** of the test images: mean of "
         f"{count(len(final), 'seed')}, 95 % interval {percent(low)} to {percent(high)}, each "

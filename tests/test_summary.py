@@ -267,7 +267,7 @@ def test_the_top_of_the_ladder_is_told_with_its_price(project: Path, train_on: s
     assert "62,006 parameters" in after.best
     assert ": 30 epochs in " in after.best
     assert " minutes, those of its 2 teachers included, on " in after.best
-    assert ("it trains on those images too" in after.best) == (train_on != "train")
+    assert ("it trains on the validation images too" in after.best) == (train_on != "train")
     assert after.best in readme.section(after)
 
 
