@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from lenet_keras.dataset import Dataset
 
 ROOT = Path(__file__).parent.parent
+TECHNIQUE = r"0[1-79]|[1-7]\d"  # begins the name of a technique's notebook
 NOWHERE = "http://127.0.0.1:9"  # a closed port, as a proxy: no network
 LENET = ("-m", "lenet_study")
 # Left out where a package is copied: another worker may be writing one of these.

@@ -11,13 +11,14 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from here import TECHNIQUE
 
 from lenet_keras.recipe import InputError, read_yaml
 from lenet_study import exercises
 from lenet_study.study import Study
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-TECHNIQUES = sorted(FOLDER.glob("0[1-79]_*.ipynb"))
+TECHNIQUES = sorted(p for p in FOLDER.glob("*.ipynb") if re.match(TECHNIQUE, p.name))
 NOTEBOOKS = [FOLDER / "00_baseline.ipynb", *TECHNIQUES, FOLDER / "99_summary.ipynb"]
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from examples import MOMENTUM, make_run, run_quickly, write_yaml
-from here import LENET, ROOT, call, cut_off, files, invoke
+from here import LENET, ROOT, TECHNIQUE, call, cut_off, files, invoke
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lenet_keras.recipe import InputError, read_yaml
@@ -74,7 +74,7 @@ def test_the_first_code_cell_declares_the_same_parameters_everywhere(committed: 
     first = next(cell for cell in cells if cell.cell_type == "code")
     assert first.metadata["tags"] == ["parameters"]
     found = notebooks.declared(committed)
-    config = {"config": ""} if re.match("0[1-79]", committed.name) else {}  # one technique's
+    config = {"config": ""} if re.match(TECHNIQUE, committed.name) else {}  # one technique's
     wanted = PARAMETERS | config
     assert list(found) == list(wanted)
     assert found in (wanted, wanted | {"seeds": None})  # None: the technique file's

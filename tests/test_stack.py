@@ -16,7 +16,7 @@ from lenet_keras.optimizer import optimizer
 from lenet_keras.pipeline import normalisation, training_batches
 from lenet_keras.recipe import Activation, InputError, Recipe
 from lenet_keras.training import train
-from lenet_study.grouping import MEMBER_FIELDS, carried, group_for_stacking
+from lenet_study.grouping import COMMON_FIELDS, MEMBER_FIELDS, carried, group_for_stacking
 from lenet_study.shards import shardable
 from lenet_study.stack import Stack, grouped_convolution, one_by_one
 from lenet_study.training import train_alone, train_stack
@@ -110,10 +110,12 @@ def test_a_member_equals_its_lone_run_after_twenty_steps(changes):
         assert distance(lone_weights(recipe), member) < 1e-4
 
 
-def test_every_field_that_members_may_differ_in_is_compared_with_a_lone_run():
+def test_every_field_that_a_stack_honours_is_compared_with_a_lone_run():
     compared = {field for changes in STACKS.values() for fields in changes for field in fields}
-    # Masks depend on a member's place.
-    assert compared | {"dropout"} >= MEMBER_FIELDS
+    # Masks depend on a member's place; these are the data's, the teachers' and the last epoch's.
+    others = {"dropout", "train_on", "shift_pixels", "cutout_size", "mixup_alpha", "early_stopping"}
+    others |= {field for field in COMMON_FIELDS if field.startswith("teacher")}
+    assert compared | others | BASE.changes().keys() >= MEMBER_FIELDS | COMMON_FIELDS
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
