@@ -323,11 +323,25 @@ def test_the_commands_of_the_readme_have_the_options_it_names() -> None:
         command.make_context(name, rest)  # raises click.UsageError, runs nothing
 
 
+def paths_in_tables(page: str) -> list[str]:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / page).read_text(), re.MULTILINE)
+    return [path for row in rows for path in re.findall(r"`([^`]+)`", row)]
+
+
 def test_the_paths_of_the_readme_exist() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
-    paths = [path for row in rows for path in re.findall(r"`([^`]+)`", row)]
+    paths = paths_in_tables("README.md")
     assert len(paths) >= 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_contributing_says_once_what_each_module_is_for() -> None:
+    modules = [
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("lenet_*/*.py")
+        if not path.name.startswith("__")
+    ]
+    named = [path for path in paths_in_tables("CONTRIBUTING.md") if path.endswith(".py")]
+    assert sorted(named) == sorted(modules)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("lenet_*/*.py")), ids=lambda path: path.name)
