@@ -10,18 +10,25 @@ import lzma
 import os
 import pickle
 import tarfile
-import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from lenet_keras.dataset import Dataset, Split, make_dataset, stratified_holdout
-from lenet_keras.download import PublishedFile, UnavailableError, download, keras_datasets, verified
+from lenet_keras.download import (
+    PublishedFile,
+    UnavailableError,
+    check_sum,
+    download,
+    keras_datasets,
+    verified,
+)
 from lenet_keras.folders import load_folder
 from lenet_keras.recipe import DATASETS, InputError, expanded, nearest
 
@@ -238,7 +245,9 @@ def _places(given: Path, source: Source) -> Iterator[Path]:
     try:
         for depth in ("", "*/", "*/*/"):
             files = (file for name in source.file_md5 for file in given.glob(depth + name))
-            yield from sorted({file.parent for file in files if file.is_file()})
+            found = Counter(file.parent for file in files if file.is_file())
+            # An unrelated file may have such a name, as CIFAR-100's "train" and "test".
+            yield from sorted(found, key=lambda folder: (-found[folder], folder))
         yield from filter(Path.exists, [given / source.archive.path])
         yield from filter(source.may_hold, sorted(given.glob("*[cC][iI][fF][aA][rR]*")))
     except OSError as error:
@@ -281,31 +290,33 @@ def _files(place: Path, source: Source) -> dict[str, bytes]:
     """
     if place.is_dir():
         return {name: verified(place / name, f"md5:{md5}") for name, md5 in source.file_md5.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            if zipfile.is_zipfile(place):
-                with zipfile.ZipFile(place) as zipped:
-                    zipped.extractall(folder, [m for m in zipped.namelist() if _is_in(m, source)])
-            else:
-                with tarfile.open(place) as tar:
-                    members = [m for m in tar if m.isfile() and _is_in(m.name, source)]
-                    tar.extractall(folder, members, filter="data")
-        except _UNPACKING as error:
-            raise InputError(f"{place}: cannot be unpacked ({error}).") from None
-        found = {file.name: file for file in Path(folder).rglob("*") if file.is_file()}
-        contents = {}
-        for name, md5 in source.file_md5.items():
-            if name not in found:
-                raise InputError(f"{place}: holds no {name}.")
-            try:
-                contents[name] = verified(found[name], f"md5:{md5}")
-            except InputError as error:
-                raise InputError(f"{place}: {error}") from None
-        return contents
+    try:
+        packed = _packed(place, source)
+    except _UNPACKING as error:
+        raise InputError(f"{place}: cannot be unpacked ({error}).") from None
+    for name, md5 in source.file_md5.items():
+        if name not in packed:
+            raise InputError(f"{place}: holds no {name}.")
+        check_sum(packed[name], f"md5:{md5}", f"{place}: {name}")
+    return packed
 
 
-def _is_in(member: str, source: Source) -> bool:
-    return Path(member).name in source.file_md5
+def _packed(archive: Path, source: Source) -> dict[str, bytes]:
+    """Name and content of those of the source's files that an archive holds."""
+    packed = {}
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for member in zipped.infolist():
+                name = PurePosixPath(member.filename).name
+                if name in source.file_md5 and not member.is_dir():
+                    packed[name] = zipped.read(member)
+    else:
+        with tarfile.open(archive) as tar:
+            for entry in tar:
+                name = PurePosixPath(entry.name).name
+                if name in source.file_md5 and entry.isfile() and (file := tar.extractfile(entry)):
+                    packed[name] = file.read()
+    return packed
 
 
 class _ArrayUnpickler(pickle.Unpickler):

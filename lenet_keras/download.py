@@ -48,14 +48,23 @@ def verified(file: Path, known_hash: str) -> bytes:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
+    check_sum(content, known_hash, str(file))
+    return content
+
+
+def check_sum(content: bytes, known_hash: str, called: str) -> None:
+    """Whether a file's content has the sum of the published one.
+
+    Raises:
+        InputError: it has another; the message begins with what the file is `called`.
+    """
     algorithm, expected = known_hash.split(":")
     found = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
     if found != expected:
         raise InputError(
-            f"{file}: is not the published file: {algorithm.upper()} expected {expected}, found "
+            f"{called}: is not the published file: {algorithm.upper()} expected {expected}, found "
             f"{found}. Replace it with a fresh copy, or remove it to have it downloaded."
         )
-    return content
 
 
 def download(file: PublishedFile, *, progress: bool = True) -> Path:

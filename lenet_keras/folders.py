@@ -93,6 +93,7 @@ def from_arrays(
         else:  # a missing one, None or not a number, names no class and is refused below
             there = {each for each in given.ravel().tolist() if each is not None and each == each}
             class_names = sorted(map(str, there))
+    class_names = [str(each) for each in class_names]
     if len(set(class_names)) < len(class_names):
         raise InputError(f"class_names: {', '.join(class_names)}: one is given twice.")
     pairs = {"train": (images, labels), **({"test": test} if test else {})}

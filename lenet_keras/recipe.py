@@ -337,9 +337,7 @@ def describe_faults(
 
 def _describe(fault: Mapping[str, Any], known: Mapping[str, Sequence[str]], thing: str) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
-    message = message.replace("Input should be ", "allowed: ").replace(
-        "valid tuple", "list of names"
-    )
+    message = message.replace("Input should be ", "allowed: ").replace("valid tuple", "list")
     parts = [str(part) for part in fault["loc"] if "[" not in str(part)]  # a type, no name
     place = ".".join(parts)
     if not place:  # a fault between fields names them itself

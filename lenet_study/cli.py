@@ -585,10 +585,11 @@ def _recipe(
     config: Path | None, assignments: tuple[str, ...], epochs: int | None, dataset: str | None
 ) -> Recipe:
     """The recipe that the arguments of `train` describe; --epochs and --dataset win over --set."""
-    if config and "variants" in read_yaml(config):
+    commands = {"variants": "study", "factors": "study", "stages": "search"}
+    for entry in commands.keys() & (read_yaml(config) if config else {}):
         raise InputError(
-            f"{config}: describes several variants. Train them with: "
-            f"python -m lenet_study study {config}"
+            f"{config}: describes several recipes, with `{entry}`. Train them with: "
+            f"python -m lenet_study {commands[entry]} {config}"
         )
     options = [f"epochs={epochs}"] if epochs else []
     if dataset and dataset != "auto":

@@ -44,7 +44,7 @@ def winner(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.DataFra
         paired: as for `stats.compare`.
 
     Returns:
-        The baseline's row and the winner's (none without another variant), the columns of
+        The baseline's row and the winner's (none without another that validated), the columns of
         `stats.compare`; `val_accuracy`, mean over the choosing seeds; `fresh`, whether the quoted
         seeds chose nothing.
 
@@ -57,8 +57,8 @@ def winner(runs: pd.DataFrame, baseline: str, paired: bool = True) -> pd.DataFra
     choosing = final[final["seed"].isin(sorted(final["seed"].unique())[:CHOOSING])]
     liked = choosing.groupby(choosing["variant"].astype(str))["val_accuracy"].mean()
     table = table.assign(val_accuracy=table["variant"].map(liked), fresh=fresh)
-    others = table[table["variant"] != baseline]
-    best = others["val_accuracy"].idxmax() if len(others) else None
+    others = table.loc[table["variant"] != baseline, "val_accuracy"].dropna()
+    best = others.idxmax() if len(others) else None
     return table[(table["variant"] == baseline) | (table.index == best)]
 
 

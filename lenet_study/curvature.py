@@ -110,10 +110,6 @@ class MeasureCurvature(keras.callbacks.Callback):
         self.network, self.recipe = network, recipe
         self.images = np.asarray(normalisation(data)(data.train.images[:IMAGES]))
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        """Make the optimizer's factors."""
-        self.model.optimizer.build(self.model.trainable_variables)
-
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Measure, and set the factors."""
         measured = gauss_newton_diagonal(self.network, self.recipe, self.images)

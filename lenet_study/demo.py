@@ -5,6 +5,7 @@ import contextlib
 import html
 import io
 import json
+import os
 import tempfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -162,6 +163,8 @@ def _png(pixels: np.ndarray) -> str:
 
 class Server(ThreadingHTTPServer):
     """Serves the page, and answers pictures that are sent to it, to this machine alone."""
+
+    allow_reuse_address = os.name == "posix"  # on Windows, two would have one port, unnoticed
 
     def __init__(self, onlooker: Onlooker, port: int) -> None:
         """Port 0 is any free one.

@@ -80,6 +80,8 @@ class Design(_Frozen):
                     )
                 owner[field] = letter
         for word in (*self.generators, *self.generators.values(), *self.overrides):
+            if len(set(word)) < len(word):
+                raise ValueError(f"generators and overrides: {word} names a factor twice")
             for letter in word:
                 if letter not in self.factors:
                     raise ValueError(

@@ -40,6 +40,8 @@ def whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         yield new
         if overwrite and folder.exists():
             folder.rename(old)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # an empty one is in the way of a new one on Windows
         try:
             new.rename(folder)
         except BaseException:

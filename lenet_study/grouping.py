@@ -90,7 +90,7 @@ def largest_stack() -> int:
     Raises:
         InputError: LENET_STACK is no number from 1.
     """
-    given = os.environ.get("LENET_STACK", str(ON_A_PROCESSOR))
+    given = os.environ.get("LENET_STACK") or str(ON_A_PROCESSOR)
     if not given.isdecimal() or int(given) < 1:
         raise InputError(f"LENET_STACK: found {given!r}; allowed: whole numbers from 1.")
     return int(given)

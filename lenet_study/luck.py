@@ -25,12 +25,15 @@ def winners(
         The share of comparisons that each variant wins, the best by all recorded runs first.
 
     Raises:
-        InputError: there are no final runs, or `seeds` is below 1.
+        InputError: no seed has a final run of every variant, or `seeds` is below 1.
     """
     final = runs[(runs["purpose"] == "final") & runs["test_accuracy"].notna()]
-    if final.empty or seeds < 1:
-        raise InputError(f"winners: found {len(final)} final runs and seeds={seeds}; both from 1.")
     scores = final.pivot(index="seed", columns="variant", values="test_accuracy").dropna()
+    if scores.empty or seeds < 1:
+        raise InputError(
+            f"winners: found {len(scores)} seeds that all variants have, and seeds={seeds}; both "
+            "from 1."
+        )
     scores = scores[scores.mean().sort_values(ascending=False, kind="stable").index]
     recorded, variants = scores.shape
     generator = np.random.default_rng(0)

@@ -55,17 +55,19 @@ def confusion_matrix(
         )
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes = axes or shared.new_axes(7.2, 6)
+    few = len(class_names) <= 20  # of more, numbers and most of the names would overlap
+    table = pd.DataFrame(percent, list(class_names), list(class_names))
     sns.heatmap(
-        percent,
-        annot=True,
+        table,
+        annot=few,
         fmt=".0f",
         cmap="Blues",
         vmin=0,
         vmax=100,
         square=True,
-        linewidths=0.5,
-        xticklabels=list(class_names),
-        yticklabels=list(class_names),
+        linewidths=0.5 * few,
+        xticklabels=few or "auto",
+        yticklabels=few or "auto",
         cbar_kws={"label": "Share of the true class's images (%)"},
         ax=axes,
     )
@@ -260,6 +262,9 @@ def kernel_histograms(
     layers = list(dict.fromkeys(layer for of_run in quantiles.values() for layer in of_run))
     if not layers:
         raise InputError("kernel_histograms: there are no quantiles to draw.")
+    rows = [name for name in quantiles if name != baseline]
+    if not rows:
+        raise InputError("kernel_histograms: there is nothing beside the baseline.")
     looks = shared.looks_of(pd.DataFrame({"variant": list(quantiles)}), colours, baseline)
     known = {
         (variant, layer): np.array(values, dtype=float)
@@ -267,7 +272,6 @@ def kernel_histograms(
         for layer, values in of_run.items()
         if np.isfinite(np.array(values, dtype=float)).all()
     }
-    rows = [name for name in quantiles if name != baseline]
     size: dict[str, Any] = {"columns": len(layers), "each": (1.9, 1.3)}
     number = len(rows) * len(layers)
     panels = shared.grid(None, number, "kernel_histograms", sharex="col", sharey=True, **size)

@@ -1,8 +1,8 @@
 """Executes the notebooks with papermill, techniques first and the summary last.
 
-A notebook's name is a number and what it is about, as 02_optimization.ipynb; from 90 on it speaks
-of several techniques. Its first code cell is tagged `parameters`. Notebooks run in their own
-folder, so a relative path in a parameter starts there.
+A notebook's name is a number and what it is about, as 02_optimization.ipynb. Its first code cell is
+tagged `parameters`. Notebooks run in their own folder, so a relative path in a parameter starts
+there.
 """
 
 import ast
@@ -354,8 +354,8 @@ def repository(citation: Path) -> str:
     Raises:
         InputError: no such file, or an address that Colab and Binder cannot open.
     """
-    address = read_yaml(citation).get("repository-code", "")
-    if address and not re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+", str(address)):
+    address = read_yaml(citation).get("repository-code") or ""
+    if address and not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", str(address)):
         raise InputError(
             f"{citation}: repository-code: found {address!r}; allowed: an address that Colab and "
             "Binder can open, as https://github.com/NAME/REPOSITORY. Leave the line out while "
@@ -505,5 +505,9 @@ def _remove_marks(notebook: Path) -> None:
 
 
 def _seen_from(folder: Path, path: Path) -> str:
-    """`path` as a relative one that starts in `folder`."""
-    return os.path.relpath(path.resolve(), folder.resolve())
+    """`path` as a relative one that starts in `folder`, where there is a way: not to another of
+    Windows' drives."""
+    try:
+        return os.path.relpath(path.resolve(), folder.resolve())
+    except ValueError:
+        return str(path.resolve())

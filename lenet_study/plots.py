@@ -63,8 +63,8 @@ def learning_curves(
 
     Args:
         epochs: epoch table: columns variant, seed, epoch and the metrics.
-        metrics: "val_accuracy", "accuracy", "val_loss", "loss", "learning_rate" or "seconds"; of
-            two that share their unit the first is dashed, as the one of training.
+        metrics: "val_accuracy", "accuracy", "val_loss" or "loss"; of two that share their
+            unit the first is dashed, as the one of training.
         baseline: a variant.
 
     Returns:
@@ -554,7 +554,8 @@ def accuracy_against_convergence(
         if never := len(own) - len(there):
             place: dict[str, Any] = {"transform": panel.transAxes, "ha": "left", "va": "bottom"}
             panel.text(0.03, 0.03, f"{never} of {len(own)} never\nget there", fontsize=8, **place)
-        panel.set_xlim(0, 1.05 * reached["x"].max())
+        if len(reached):
+            panel.set_xlim(0, 1.05 * reached["x"].max())
         panel.margins(y=0.15)
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(low, high + 0.3 * (high - low))  # the names stand on top

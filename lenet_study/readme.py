@@ -54,7 +54,7 @@ def section(overview: Overview, figures: str = "figures") -> str:
         "p is Holm's (1979); bold is significant at 5 %.",
         summary.best_table(overview),
         counts,
-        *([overview.best] if overview.best else []),
+        *([overview.top] if overview.top else []),
         f"![The best variant of each kind against its baseline]({figures}/techniques.png)",
         f"![Final accuracy against the speed of convergence]({figures}/convergence.png)",
         f"All variants: [{figures}/variants.svg]({figures}/variants.svg), and the last notebook.",
@@ -82,7 +82,8 @@ def write(readme: Path, text: str) -> bool:
         return False
     try:
         with whole_file(readme) as temporary:
-            temporary.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+            whole = f"{before}{BEGIN}\n{text}\n{END}{after}"
+            temporary.write_text(whole, encoding="utf-8", newline="\n")
     except OSError as error:
         raise InputError(f"{readme}: cannot be written ({error.strerror}).") from None
     return True

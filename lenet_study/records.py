@@ -347,23 +347,6 @@ def table(
     return _select(table_of(find(results_dir, study, purpose)), recipe)
 
 
-def epoch_table(
-    results_dir: Path | str, study: str | None = None, purpose: Purpose | None = None, **recipe: Any
-) -> pd.DataFrame:
-    """One row a run and epoch; arguments and errors as for `table`.
-
-    Returns:
-        Columns `study`, `variant`, `purpose`, `seed`, `key`, `epoch` (1-based), `loss` (as
-        minimised), `accuracy` (on training batches), `val_loss` (nats), `val_accuracy`
-        (NaN where validation images were trained on), `learning_rate`, `seconds`.
-    """
-    paths = find(results_dir, study, purpose)
-    if not recipe:
-        return epoch_table_of(paths)
-    chosen = _select(table_of(paths), recipe).index
-    return epoch_table_of([paths[i] for i in chosen]).reset_index(drop=True)
-
-
 def _select(runs: pd.DataFrame, recipe: dict[str, Any]) -> pd.DataFrame:
     """The rows whose recipes have these values."""
     for field, value in recipe.items():
@@ -447,7 +430,16 @@ def _row(location: Location, run: Run) -> dict[str, Any]:
 
 
 def epoch_table_of(paths: Iterable[Path], called: Iterable[Location] | None = None) -> pd.DataFrame:
-    """The rows of `epoch_table` for these records, in their order; `called` as for `table_of`."""
+    """One row a run and epoch of these records, in their order; `called` as for `table_of`.
+
+    Returns:
+        Columns `study`, `variant`, `purpose`, `seed`, `key`, `epoch` (1-based), `loss` (as
+        minimised), `accuracy` (on training batches), `val_loss` (nats), `val_accuracy`
+        (NaN where validation images were trained on), `learning_rate`, `seconds`.
+
+    Raises:
+        InputError: see `read`.
+    """
     names = tuple(History.model_fields)
     rows = []
     for location, path in _called(paths, called):

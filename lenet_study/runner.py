@@ -129,9 +129,9 @@ def run_seeds(
         )
     planned = study.final_runs({name: rates[name] for name in names}, seeds)
     recorded = [run for run in planned if run.exists(results_dir)]
-    epochs = sum(run.recipe.epochs for run in planned)
-    line = ProgressLine(study.name, len(planned), epochs, recorded, shown=progress)
     if len(recorded) < len(planned):
+        epochs = sum(run.recipe.epochs for run in planned)
+        line = ProgressLine(study.name, len(planned), epochs, recorded, shown=progress)
         where = (results_dir, study.name, study.dataset, executor, data_dir, trainer)
         with line, trained_alone(*where, line) as train:
             train(planned)
@@ -291,7 +291,7 @@ def train_lacking(
         What became of each, as soon as it is known.
     """
     for study in studies:
-        before = len(study.table(results_dir))
+        before = len(study.recorded(results_dir, None))
         runs = len(
             run_study(study, results_dir, executor=executor, data_dir=data_dir, progress=progress)
         )

@@ -43,7 +43,7 @@ class Overview:
         runs: recorded runs behind the table, with those that tuned.
         devices: that they were trained on.
         together: what each technique adds among all others, if that is completely recorded.
-        best: what the top rung of the ladder reaches, and at what price, as a paragraph in
+        top: what the top rung of the ladder reaches, and at what price, as a paragraph in
             Markdown; empty where that is not recorded.
     """
 
@@ -55,7 +55,7 @@ class Overview:
     runs: int
     devices: tuple[str, ...]
     together: Together | None
-    best: str
+    top: str
 
     @property
     def rehearsal(self) -> bool:
@@ -86,7 +86,7 @@ def technique_files(folder: Path | str) -> list[Path]:
     notebooks = sorted((folder.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     places = {path.stem[3:]: path.name for path in notebooks}
     files = sorted(folder.glob("*.yaml"), key=lambda path: (places.get(path.stem, "a"), path))
-    files = [path for path in files if "variants" in read_yaml(path)]
+    files = [path for path in files if {"variants", "factors"} & read_yaml(path).keys()]
     if not files:
         raise InputError(f"{folder}: no technique files. Call this in the repository's folder.")
     return files
@@ -136,7 +136,7 @@ def read(
         runs=sum(map(len, runs)),
         devices=tuple(sorted(devices)),
         together=together.read(Path(configs_dir), results_dir, (seeds, epochs, dataset)),
-        best="\n\n".join(_top(study, results_dir) for study in known if study.ladder),
+        top="\n\n".join(_top(study, results_dir) for study in known if study.ladder),
     )
 
 

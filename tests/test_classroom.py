@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from examples import MOMENTUM, make_run, run_quickly, train_quickly
 
@@ -56,7 +57,9 @@ def test_a_class_that_has_begun_has_no_interval_and_a_missing_one_is_named(tmp_p
         classroom.read(STUDY, tmp_path / "none")
 
 
-def test_seeds_of_ones_own_train_at_the_rates_that_are_tuned(tmp_path: Path) -> None:
+def test_seeds_of_ones_own_train_at_the_rates_that_are_tuned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     how = {"data_dir": tmp_path, "progress": False, "trainer": train_quickly}
     ana = tmp_path / "class" / "ana"
     with pytest.raises(InputError, match=r"no learning rate is tuned at this size for plain"):
@@ -74,5 +77,8 @@ def test_seeds_of_ones_own_train_at_the_rates_that_are_tuned(tmp_path: Path) -> 
     assert {row.variant: row.learning_rate for row in runs.itertuples()} == rates
     assert len(list(ana.rglob("seed-*.json"))) == 6  # nothing was tuned
     assert len(classroom.read(STUDY, tmp_path / "class")) == 6
+    again = run_seeds(STUDY, range(7, 10), ana, tmp_path / "results", **how | {"progress": True})
+    pd.testing.assert_frame_equal(again, runs)
+    assert capsys.readouterr().err == ""  # nothing is trained, so no line of progress is left open
     with pytest.raises(InputError, match="seed 1000 has chosen the learning rates"):
         run_seeds(STUDY, [1000], ana, tmp_path / "results", **how)

@@ -129,6 +129,11 @@ def test_a_winner_is_quoted_on_seeds_that_chose_nothing(seeds: int, gain: float)
     assert pair.loc["lucky", "val_accuracy"] == pytest.approx(np.mean(LUCKY))
 
 
+def test_where_no_variant_validated_nobody_wins() -> None:
+    runs = validated({"plain": EVEN, "lucky": LUCKY}).assign(val_accuracy=np.nan)
+    assert controls.winner(runs, "plain")["variant"].tolist() == ["plain"]
+
+
 def test_choosing_and_quoting_on_the_same_seeds_flatters_and_on_others_does_not() -> None:
     """Eight variants equal to their baseline: the winner's true gain is 0."""
     random, names = np.random.default_rng(0), [f"v{i:02}" for i in range(9)]

@@ -127,7 +127,7 @@ def test_a_batch_that_was_packed_damaged_is_named(tiny: TinyCifar10, tmp_path: P
     (folder / "data_batch_2").write_bytes(b"no batch")
     with tarfile.open(tmp_path / ARCHIVE, "w") as tar:
         tar.add(folder, FOLDER)
-    with pytest.raises(InputError, match=rf"{ARCHIVE}: .*data_batch_2: is not the published file"):
+    with pytest.raises(InputError, match=rf"{ARCHIVE}: data_batch_2: is not the published file"):
         load_cifar10(tmp_path / ARCHIVE, source=tiny.source())
 
 

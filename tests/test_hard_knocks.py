@@ -13,6 +13,7 @@ from test_notebooks import write_notebook, written
 
 from lenet_keras.recipe import InputError
 from lenet_study import cli, notebooks
+from lenet_study.files import whole_folder
 from lenet_study.images import HTML, described_in, html_image
 
 # A person's settings reach our processes
@@ -232,3 +233,24 @@ def test_a_kernel_that_cannot_start_is_a_failure_in_words(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     (outcome,) = notebooks.execute([path], tmp_path / "out", progress=False)
     assert (outcome.error or "").startswith("as no kernel could be started (Kernel died")
+
+
+def test_an_empty_folder_gives_way_where_none_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where a folder takes no name that exists."""
+    posix = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if target.exists():
+            raise FileExistsError(target)
+        return posix(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    (tmp_path / "run").mkdir()
+    with whole_folder(tmp_path / "run", overwrite=False) as new:
+        (new / "model.keras").touch()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]
+    with pytest.raises(FileExistsError), whole_folder(tmp_path / "run", overwrite=False):
+        pass
+    assert (tmp_path / "run" / "model.keras").exists()

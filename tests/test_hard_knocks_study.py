@@ -410,6 +410,11 @@ def test_no_table_is_written_into_a_file_called_minus(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_factorial_is_missed_too_where_it_is_not_recorded(tmp_path: Path) -> None:
+    assert "Together" in readme.lacking(ROOT / "configs", tmp_path)
+    assert readme.lacking(ROOT / "configs", ROOT / "results") == []
+
+
 def test_a_report_that_lacks_a_technique_does_not_succeed(tmp_path: Path) -> None:
     configs = tmp_path / "configs"
     configs.mkdir()

@@ -106,17 +106,20 @@ def test_badges_and_the_fetch_come_and_go_with_the_address(linked: Path) -> None
     citation.write_text(yaml.safe_dump(without))
     link(linked)
     before = files(linked)
-    address = "https://github.com/ada/lenet"
+    address = "https://github.com/ada/lenet.keras"
     citation.write_text(yaml.safe_dump(without | {"repository-code": address}))
     assert link(linked) == ["README.md", *(path.name for path in COMMITTED)]
     for path in (linked / "notebooks").glob("*.ipynb"):
         first, *_ = nbformat.read(path, as_version=4).cells
-        assert f"/github/ada/lenet/blob/main/notebooks/{path.name})" in first.source
-        assert f"/v2/gh/ada/lenet/HEAD?urlpath=lab/tree/notebooks/{path.name})" in first.source
+        assert f"/github/ada/lenet.keras/blob/main/notebooks/{path.name})" in first.source
+        assert (
+            f"/v2/gh/ada/lenet.keras/HEAD?urlpath=lab/tree/notebooks/{path.name})" in first.source
+        )
         assert f'os.environ.get(\\"LENET_REPOSITORY\\", \\"{address}\\")' in path.read_text()
-    citation.write_text(yaml.safe_dump(without))
-    link(linked)
-    assert files(linked) == before
+    for none in (yaml.safe_dump(without), yaml.safe_dump(without) + "repository-code:\n"):
+        citation.write_text(none)
+        link(linked)
+        assert files(linked) | {"CITATION.cff": b""} == before | {"CITATION.cff": b""}
     citation.write_text("repository-code: ftp://example.org/lenet")
     with pytest.raises(InputError, match=r"https://github\.com/NAME/REPOSITORY"):
         link(linked)

@@ -161,6 +161,7 @@ def test_a_study_of_one_s_own_images(pictures: Path, tmp_path: Path) -> None:
         (["b", "a"] * 10, None, ("a", "b")),
         (["b", "a"] * 10, ["b", "a"], ("b", "a")),
         (np.array([[0], [1]] * 10), ["cat", "dog"], ("cat", "dog")),
+        ([0, 1] * 10, [7, 8], ("7", "8")),
     ],
 )
 def test_labels_are_names_or_numbers(labels, class_names, expected: tuple[str, ...]) -> None:
@@ -319,6 +320,14 @@ def test_cifar100_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     images = planes["test"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(data.test.images, images)
     np.testing.assert_array_equal(data.test.labels, np.arange(100))
+
+    # A file that has the name of one of its files does not hide a folder that has them all.
+    for place in ("aside", "whole"):
+        (tmp_path / "both" / place).mkdir(parents=True)
+    (tmp_path / "both" / "aside" / "train").write_bytes(b"something else")
+    for name, content in files.items():
+        (tmp_path / "both" / "whole" / name).write_bytes(content)
+    assert load_data("cifar100", tmp_path / "both").fingerprint == data.fingerprint
 
     # Neither takes the other's archive for its own, and a folder `train` is no file of it.
     (archive.parent / "own" / "train").mkdir(parents=True)

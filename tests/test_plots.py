@@ -88,6 +88,8 @@ def test_what_never_arrives_is_counted_and_does_not_squeeze_the_others() -> None
     said = [[text.get_text() for text in panel.texts] for panel in panels]
     assert said == [["1 of 3 never\nget there"], []]
     assert 10 < panels[0].get_ylim()[0] < 100 * table["mean"].drop(2).min()
+    none = plots.accuracy_against_convergence(table.assign(epochs_to_50=np.inf), 0.5, baselines)
+    assert [panel.texts[0].get_text() for panel in none] == ["3 of 3 never\nget there"] * 2
 
 
 def test_convergence_names_the_fastest_the_best_and_the_baseline() -> None:
@@ -382,6 +384,9 @@ def test_confusion_matrix_is_in_percent_of_each_true_class() -> None:
     assert numbers[8:12] == ["0"] * 4  # a class without images
     with pytest.raises(InputError, match=r"shape \(4, 4\) and 3 class names"):
         network_plots.confusion_matrix(MATRIX, CLASSES[:3])
+    many = network_plots.confusion_matrix(np.eye(100), [f"thing {i}" for i in range(100)])
+    assert not many.texts  # they would lie on each other
+    assert 10 < len(many.get_yticklabels()) < 50
 
 
 def test_kernels_share_one_symmetric_scale() -> None:

@@ -164,6 +164,7 @@ def tuning(**changes: Any) -> dict[str, Any]:
             {"tuning": {"learning_rate": [0.1]}},
             "tuning.learning_rate: no such entry. Did you mean 'learning_rates'",
         ),
+        (tuning(learning_rates=0.1), "tuning.learning_rates: found 0.1; allowed: a list"),
         (tuning(learning_rates=[0.1, 0.1]), "a learning rate is given twice"),
         (tuning(learning_rates=[0.1, -0.1]), "learning_rates.1: found -0.1"),
         (tuning(learning_rates=[0.1, True]), "learning_rates.1: found True; allowed: a number"),

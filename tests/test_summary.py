@@ -256,19 +256,19 @@ def test_the_top_of_the_ladder_is_told_with_its_price(project: Path, train_on: s
     rungs = {"plain": {}, "top": top}
     write_technique(project, "ladder", rungs, ladder=True, in_summary=False)
     before = read(project)
-    assert before.best == ""
+    assert before.top == ""
     study = Study.from_yaml(project / "configs" / "ladder.yaml")
     record(study, project, {"plain": 0.5, "top": 0.6})
     after = read(project)
     pd.testing.assert_frame_equal(after.table, before.table)
-    assert after.best.replace("\N{NO-BREAK SPACE}", " ").startswith(
+    assert after.top.replace("\N{NO-BREAK SPACE}", " ").startswith(
         "**The best LeNet-5 so far** recognises **60.2 %** of the test images: mean of 5 seeds"
     )
-    assert "62,006 parameters" in after.best
-    assert ": 30 epochs in " in after.best
-    assert " minutes, those of its 2 teachers included, on " in after.best
-    assert ("it trains on the validation images too" in after.best) == (train_on != "train")
-    assert after.best in readme.section(after)
+    assert "62,006 parameters" in after.top
+    assert ": 30 epochs in " in after.top
+    assert " minutes, those of its 2 teachers included, on " in after.top
+    assert ("it trains on the validation images too" in after.top) == (train_on != "train")
+    assert after.top in readme.section(after)
 
 
 def test_a_technique_with_a_single_rate_is_summarised_too(tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ def test_few_seeds_crown_the_wrong_one_more_often() -> None:
 
 
 def test_nothing_to_draw_from_is_said() -> None:
-    with pytest.raises(InputError, match="found 0 final runs and seeds=3"):
-        luck.winners(recorded([[0.5]]).iloc[:0], 3)
+    apart = recorded([[0.5], [0.6]]).assign(seed=[0, 1])
+    for runs in (apart, apart.iloc[:0]):
+        with pytest.raises(InputError, match="found 0 seeds that all variants have, and seeds=3"):
+            luck.winners(runs, 3)
     with pytest.raises(InputError, match="seeds=0"):
         luck.winners(recorded([[0.5]]), 0)
