@@ -42,8 +42,8 @@ drawn by class, are for validation{joined}; {test:,} others are for testing, and
 were looked at once, at the end. It is no part of this repository.
 
 {epochs} took {minutes:.0f} minutes by the clock{taught}, on {threads} of {device}, with
-{versions}{commit}, on {day}. The recipe was chosen on validation images alone; it changes of
-`configs/baseline.yaml`:
+{versions}{commit}, on {day}. The recipe was chosen on validation images alone; it differs from
+`configs/baseline.yaml` in:
 
 ```yaml
 {recipe}

@@ -88,7 +88,7 @@ def effects(table: pd.DataFrame, names: Mapping[str, str], together: int = 1) ->
 
     Returns:
         Indexed by technique; what it adds with its 95 % interval (percentage points), Holm-
-        corrected p, and how wide the interval would be for the seeds alone.
+        corrected p, and how wide the interval would be if each run counted as an observation.
     """
     rows = table[table.index.str.len() == together]
     rows = rows.sort_values("effect", ascending=False, key=np.abs if together > 1 else None)
@@ -96,7 +96,7 @@ def effects(table: pd.DataFrame, names: Mapping[str, str], together: int = 1) ->
         {
             "adds (points)": [points(*line) for line in rows[["effect", "low", "high"]].to_numpy()],
             "p (Holm)": [p_value(p) for p in rows["p_holm"]],
-            "seeds alone": [f"±{50 * x:.2f}" for x in rows["seeds_high"] - rows["seeds_low"]],
+            "run by run": [f"±{50 * x:.2f}" for x in rows["seeds_high"] - rows["seeds_low"]],
         },
         index=pd.Index([" × ".join(names[x] for x in w) for w in rows.index], name="technique"),
     )
@@ -119,12 +119,15 @@ def adding_up(way: pd.DataFrame, bottom: float) -> str:
 
 
 def first_change(base: Recipe, recipe: Recipe) -> str:
-    """The first field in which a recipe is not as another, as "pooling: max → average"."""
-    for name in Recipe.model_fields:
-        before, after = getattr(base, name), getattr(recipe, name)
-        if before != after:
-            return f"{name}: {_plain(before)} → {_plain(after)}"
-    return "nothing"
+    """The first field in which a recipe is not as another, as "pooling: max → average", and what
+    other fields go with it."""
+    first, *others = [
+        name for name in Recipe.model_fields if getattr(base, name) != getattr(recipe, name)
+    ] or [""]
+    if not first:
+        return "nothing"
+    change = f"{first}: {_plain(getattr(base, first))} → {_plain(getattr(recipe, first))}"
+    return change + (f", with {listed(others)} to suit" if others else "")
 
 
 def _plain(value: Any) -> str:
@@ -318,6 +321,35 @@ def at_edge(variants: Iterable[object]) -> str:
     return (
         "The chosen learning rate is the smallest or largest of its grid for "
         f"{listed(variants)}: a better one may lie outside."
+    )
+
+
+def rates_apart(runs: pd.DataFrame, variant: str, other: str) -> str:
+    """What tuning says of two variants at equal learning rates, where they were trained at others.
+
+    Their difference then includes that of the rates, so it does not say what the variant does.
+
+    Args:
+        runs: run table of one study, its tuning runs included.
+        variant, other: names of variants.
+
+    Returns:
+        Two sentences; nothing where both were trained at one rate.
+    """
+    curve = stats.learning_rate_curve(runs)
+    best = curve[curve["best"]].set_index("variant")["learning_rate"]
+    if best[variant] == best[other]:
+        return ""
+    rates = sorted({best[variant], best[other]})
+    table = curve.pivot(index="learning_rate", columns="variant", values="val_accuracy")
+    equal = table.loc[rates, [variant, other]].dropna()
+    told = [
+        f"{100 * one:.1f} and {percent(two)} at {rate:g}" for rate, one, two in equal.itertuples()
+    ]
+    return f"`{variant}` was trained at {best[variant]:g}, `{other}` at {best[other]:g}. " + (
+        f"At equal rates, in tuning, {listed(told)} of the validation images were right."
+        if told
+        else "They share no rate."
     )
 
 

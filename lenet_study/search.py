@@ -26,7 +26,8 @@ from lenet_keras.recipe import (
 )
 from lenet_study import records
 from lenet_study.runner import ProgressLine, Trainer, trained_alone
-from lenet_study.study import LEARNED, Planned
+from lenet_study.stats import LEARNED
+from lenet_study.study import Planned
 
 Count = Annotated[StrictInt, Field(ge=1)]
 MOST_DRAWS = 100  # for each recipe, until the space counts as too small

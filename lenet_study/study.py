@@ -43,11 +43,11 @@ from lenet_keras.run import Run
 from lenet_study import records
 from lenet_study.factorial import ENTRIES, Design, expanded
 from lenet_study.records import AGAIN, Location, Purpose
+from lenet_study.stats import LEARNED
 
 AT_THE_TOP = ("dataset", "epochs", "seeds")  # one value for all variants
 OF_A_VARIANT = ("learning_rates", "epochs", "seeds", "year")  # what is no field of its recipe
 SIZES = ("epochs", "seeds")  # which a ladder's rungs may have of their own
-LEARNED = 0.15  # of validation images right: with ten classes, chance has 0.1
 MOST_ADDED = 4  # rates to a grid, so that one that no rate suits comes to an end
 QUICK: Mapping[str, Any] = {"seeds": 2, "epochs": 2, "dataset": "digits"}  # a rehearsal of seconds
 # A rate whose accuracy is so much lower weighs 1 / e in the choice: what seeds differ by.
@@ -433,7 +433,7 @@ class Study(_Frozen):
         *,
         variants: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """The epoch table (see `records.epoch_table`) of the same runs as `table`."""
+        """The epoch table (see `records.epoch_table_of`) of the same runs as `table`."""
         study = self.resized(seeds, epochs, dataset)
         return study._in_order(records.epoch_table_of(*study._places(results_dir, variants)))
 

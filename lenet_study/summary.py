@@ -40,7 +40,8 @@ class Overview:
             `controls.winner`; `study` and `baseline` as in the table, `seeds`: what
             they chose, as text.
         control: from `controls.against_itself`, with `study`.
-        runs: recorded runs behind the table, with those that tuned.
+        recipes: different ones among the table's variants, which techniques share.
+        runs: recorded runs behind the table, with those that tuned, each counted once.
         devices: that they were trained on.
         together: what each technique adds among all others, if that is completely recorded.
         top: what the top rung of the ladder reaches, and at what price, as a paragraph in
@@ -52,6 +53,7 @@ class Overview:
     table: pd.DataFrame
     quoted: pd.DataFrame
     control: pd.DataFrame
+    recipes: int
     runs: int
     devices: tuple[str, ...]
     together: Together | None
@@ -121,7 +123,7 @@ def read(
             quoted.append(_quoted(study, of_study))
             control.append(controls.against_itself(of_study).assign(study=study.title))
             runs.append(of_study[of_study["purpose"] != "again"])
-    devices = {device for of_study in runs for device in of_study["device"]}
+    once = pd.concat(runs).drop_duplicates(["key", "purpose", "seed"]) if runs else pd.DataFrame()
     empty = pd.DataFrame(columns=["study", "variant", "baseline"]).astype({"baseline": bool})
     table, pairs, twice = (
         pd.concat(parts, ignore_index=True) if parts else empty
@@ -133,8 +135,9 @@ def read(
         table=table,
         quoted=pairs,
         control=twice,
-        runs=sum(map(len, runs)),
-        devices=tuple(sorted(devices)),
+        recipes=once.loc[once["purpose"] == "final", "key"].nunique() if runs else 0,
+        runs=len(once),
+        devices=tuple(sorted(once["device"].unique())) if runs else (),
         together=together.read(Path(configs_dir), results_dir, (seeds, epochs, dataset)),
         top="\n\n".join(_top(study, results_dir) for study in known if study.ladder),
     )
@@ -166,7 +169,7 @@ def _top(ladder: Study, results_dir: Path | str) -> str:
         "screening on a GPU its rates (`screening/rates.json`, by the script of commit "
         f"`d72aeec`).{joined} "
         f"`python train.py configs/best.yaml` trains it: {count(recipe.epochs, 'epoch')} in "
-        f"{timed['wall_seconds'].mean() / 60:.1f} minutes{taught} on "
+        f"{timed['wall_seconds'].median() / 60:.1f} minutes{taught} on "
         f"{count(timed['threads'].iloc[0], 'thread')} of {timed['device'].iloc[0]}."
     )
 
@@ -297,9 +300,11 @@ def scope(overview: Overview) -> str:
     if not there:
         text = f"No technique is completely recorded on {dataset(overview)} ({size}) yet."
     else:
+        variants = len(overview.table)
+        shared = f" of {overview.recipes} different recipes" * (overview.recipes < variants)
         text = (
             f"{there} of {count(len(overview.studies), 'technique')} completely recorded on "
-            f"{dataset(overview)}: {count(len(overview.table), 'variant')}, each with {size}, and "
+            f"{dataset(overview)}: {count(variants, 'variant')}{shared}, each with {size}, and "
             f"{count(overview.runs, 'run')} with those that tuned the learning rates."
         )
     if overview.missing:
@@ -347,22 +352,13 @@ def conclusions(overview: Overview) -> list[str]:
         f"{percent(first['low'])} to {percent(first['high'])}, over the "
         f"{first['n']} seeds {first['seeds']}.",
     ]
-    helping, *_ = _verdicts(best(overview))
-    if len(helping):
-        top = helping.nlargest(1, "difference").iloc[0]
-        gain = points(top["difference"], top["difference_low"], top["difference_high"])
-        sentences.append(
-            "Of the techniques' best variants, the largest significant gain over a baseline is "
-            f"that of `{top['variant']}` ({top['study']}): {gain} points, over the "
-            f"{top['n']} seeds {top['seeds']}."
-        )
     sentences += _convergence(full)
-    sentences += _generalization(full)
+    sentences += _related(full, "gap", "Is what has a smaller gap between training and validation")
     return sentences + _reservations(overview)
 
 
 def _convergence(full: pd.DataFrame) -> list[str]:
-    """Whether what converges fast also ends high."""
+    """How many get to the target, who is first, and whether that also ends high."""
     name = f"{100 * CONVERGENCE:g}"
     epochs = full[f"epochs_to_{name}"].astype(float)
     reached = full[np.isfinite(epochs)]
@@ -375,35 +371,28 @@ def _convergence(full: pd.DataFrame) -> list[str]:
     fastest = epochs[reached.index].min()
     names = _names(full[epochs == fastest])
     number = f"{len(names)} variants" if len(names) > 3 else listed(names)
-    sentences = [f"{text}; the fastest in {count(f'{fastest:g}', 'epoch')}: {number}."]
-    if correlation := _rank_correlation(epochs, full["mean"]):
-        end = "higher" if correlation[0] < 0 else "lower"
-        sentences.append(
-            f"Who gets there sooner ends {end}: the rank correlation between epochs to {name} % "
-            "and final test accuracy, over the variants of all techniques, is "
-            f"{signed(correlation[0])}."
-            if correlation[1] < LEVEL
-            else f"Whether epochs to {name} % foretell the final test accuracy cannot be told from "
-            f"{count(len(full), 'variant')}: rank correlation {signed(correlation[0])}."
-        )
-    return sentences
+    first = f"{text}; the fastest in {count(f'{fastest:g}', 'epoch')}: {number}."
+    return [first, *_related(full, f"epochs_to_{name}", f"Is what reaches {name} % sooner")]
 
 
-def _generalization(full: pd.DataFrame) -> list[str]:
-    """Whether a small gap between training and validation goes with a high test accuracy."""
-    correlation = _rank_correlation(full["gap"], full["mean"])
-    if not correlation:
+def _related(full: pd.DataFrame, column: str, what: str) -> list[str]:
+    """How the least of a column goes with the final accuracy, technique by technique: each has a
+    base network of its own, and a correlation over all would compare those, too."""
+    found = {
+        str(study): correlation
+        for study, part in full.groupby("study", sort=False)
+        if (correlation := _rank_correlation(part[column], part["mean"])) is not None
+    }
+    if not found:
         return []
-    strength = signed(correlation[0])
-    if correlation[1] >= LEVEL:
-        text = "Whether a small gap between training and validation goes with a high test accuracy "
-        text += f"cannot be told from {count(len(full), 'variant')}"
-    else:
-        text = f"A smaller gap goes with a {'higher' if correlation[0] < 0 else 'lower'} test "
-        text += "accuracy, as it is also small where little was learned"
-        if correlation[0] < 0:
-            text = "A smaller gap between training and validation goes with a higher test accuracy"
-    return [f"{text}: rank correlation {strength} over the variants of all techniques."]
+    told = listed(f"{study} {signed(correlation)}" for study, correlation in found.items())
+    differ = min(found.values()) < 0 < max(found.values())
+    return [
+        f"{what} also more accurate in the end? Rank correlations of the two over each technique's "
+        f"variants (−1: always; +1: the reverse): {told}."
+        + " Their signs differ, so there is no one answer."
+        * differ
+    ]
 
 
 def _reservations(overview: Overview) -> list[str]:
@@ -461,14 +450,11 @@ def _names(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _rank_correlation(
-    first: "pd.Series[float]", second: "pd.Series[float]"
-) -> tuple[float, float] | None:
-    """Spearman's correlation and its p-value; None where one of the two does not vary."""
+def _rank_correlation(first: "pd.Series[float]", second: "pd.Series[float]") -> float | None:
+    """Spearman's correlation; None where one of the two does not vary."""
     if len(first) < 3 or first.nunique() < 2 or second.nunique() < 2:
         return None
-    correlation = scipy_stats.spearmanr(first.astype(float), second.astype(float))
-    return float(correlation.statistic), float(correlation.pvalue)
+    return float(scipy_stats.spearmanr(first.astype(float), second.astype(float)).statistic)
 
 
 def dataset(overview: Overview) -> str:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from lenet_keras.recipe import InputError, Recipe
 from lenet_keras.run import Run
 from lenet_study.factorial import NONE, Design, name_of
-from lenet_study.study import LEARNED, Study, beyond, smoothed
+from lenet_study.stats import LEARNED
+from lenet_study.study import Study, beyond, smoothed
 
 FILE = Path(__file__).parent.parent / "configs" / "factorial.yaml"
 
@@ -161,6 +162,7 @@ def _known(made: dict[str, Any], letter: str) -> dict[str, Any]:
         ),
         ({"generators": {"C": "AX"}}, "no factor 'X'. Allowed: A, B, C"),
         ({"generators": {"B": "AC", "C": "AB"}}, "generators.B: AC holds C, which is generated"),
+        ({"generators": {"C": "ABA"}}, "ABA names a factor twice"),
         ({"generators": {"C": ""}}, "generators.C: found ''"),
         (
             {"factors": {"A": {"name": "one", "levels": {"tanh": {"activation": "tanh"}}}}},

@@ -130,6 +130,28 @@ def test_gaps_are_told_against_the_baselines() -> None:
     )
 
 
+def test_variants_trained_at_different_rates_are_told_at_equal_ones() -> None:
+    tuned = {"relu": {0.01: 0.5, 0.03: 0.6}, "tanh": {0.01: 0.55, 0.03: 0.4}, "elu": {0.03: 0.7}}
+    runs = pd.DataFrame(
+        [
+            {"variant": v, "purpose": "tuning", "seed": 1000, "learning_rate": r, "val_accuracy": a}
+            for v, rates in tuned.items()
+            for r, a in rates.items()
+        ]
+    )
+    assert report.rates_apart(runs, "relu", "tanh") == (
+        "`relu` was trained at 0.03, `tanh` at 0.01. At equal rates, in tuning, 50.0 and "
+        "55.0\N{NO-BREAK SPACE}% at 0.01 and 60.0 and 40.0\N{NO-BREAK SPACE}% at 0.03 of the "
+        "validation images were right."
+    )
+    assert report.rates_apart(runs, "relu", "elu") == ""
+    assert "tuning, 40.0 and 70.0\N{NO-BREAK SPACE}% at 0.03 of" in report.rates_apart(
+        runs, "tanh", "elu"
+    )
+    alone = runs.assign(learning_rate=runs["learning_rate"].where(runs["variant"] != "elu", 0.3))
+    assert report.rates_apart(alone, "tanh", "elu").endswith("They share no rate.")
+
+
 def test_effects_and_their_sum_are_written_for_people() -> None:
     rows = {
         "A": [0.01, 0.005, 0.015, 0.008, 0.012, 0.0004],
@@ -144,7 +166,7 @@ def test_effects_and_their_sum_are_written_for_people() -> None:
     assert text.loc["ReLU", "adds (points)"].replace("\N{NO-BREAK SPACE}", " ") == (
         "+1.0 [+0.5, +1.5]"
     )
-    assert text["seeds alone"].tolist() == ["±0.20", "±0.20"]
+    assert text["run by run"].tolist() == ["±0.20", "±0.20"]
     (pair,) = report.effects(table, names, together=2).itertuples()
     assert pair.Index == "ReLU × max pooling"
     way = pd.DataFrame(

@@ -83,7 +83,8 @@ def drop_one_run(project: Path) -> None:
 def test_a_complete_technique_is_tabled_with_its_numbers(project: Path) -> None:
     overview = read(project)
     assert overview.missing == []
-    assert overview.runs == 2 * 5 + 4 * 5 + (4 + 2) * 3
+    assert overview.recipes == 5  # of six variants, as one is of both techniques
+    assert overview.runs == 2 * 5 + 4 * 5 + (4 + 2) * 3 - 5 - 3
     assert not overview.rehearsal
     of_good = overview.table.set_index(["study", "variant"]).loc[("One", "good")]
     assert of_good["mean"] == pytest.approx(0.55 + 0.002)
@@ -136,7 +137,7 @@ def test_techniques_of_five_and_of_ten_seeds_stand_side_by_side(project: Path) -
     record(two, project, {"plain": 0.5, "half": 0.7, "plain-again": 0.5})
     overview = read(project)
     assert (overview.missing, overview.rehearsal) == ([], False)
-    assert overview.runs == 2 * 10 + 4 * 5 + (4 + 2) * 3
+    assert overview.runs == 2 * 10 + 4 * 5 + (4 + 2) * 3 - 5 - 3
     assert overview.table.groupby("study")["n"].first().to_dict() == {"One": 5, "Two": 10}
     assert overview.quoted["n"].tolist() == [5, 5, 5, 5]
     first, second = summary.best_table(overview).splitlines()[2:]
@@ -164,9 +165,15 @@ def test_sentences_name_what_helps_and_what_hurts(project: Path) -> None:
         "worse `bad` (−10.0)."
     )
     assert "better `half` (+20.0)" in second
-    text = " ".join(summary.conclusions(read(project)))
+    told = summary.conclusions(read(project))
+    text = " ".join(told)
     assert "3 of 4 variants significantly better, 1 significantly worse, 0 not told apart" in text
     assert "Of all, `half` (Two) is best on the validation images" in text
+    # Within a technique only, and of two variants there is no correlation.
+    (sooner, smaller) = (s for s in told if "Rank correlations" in s)
+    assert sooner.startswith("Is what reaches 55 % sooner")
+    assert sooner.endswith("): One −0.74.")
+    assert smaller.endswith("): One +0.00.")
 
 
 def test_without_any_record_everything_says_so(tmp_path: Path) -> None:
