@@ -59,6 +59,7 @@ class Dataset:
         """
         images = np.concatenate([self.train.images, self.validation.images])
         labels = np.concatenate([self.train.labels, self.validation.labels])
+        images.flags.writeable = labels.flags.writeable = False
         dataset = replace(self, train=Split(images, labels))
         dataset.__dict__["_moments"] = self._moments
         return dataset

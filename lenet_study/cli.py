@@ -587,10 +587,8 @@ def _recipe(
     """The recipe that the arguments of `train` describe; --epochs and --dataset win over --set."""
     commands = {"variants": "study", "factors": "study", "stages": "search"}
     for entry in commands.keys() & (read_yaml(config) if config else {}):
-        raise InputError(
-            f"{config}: describes several recipes, with `{entry}`. Train them with: "
-            f"python -m lenet_study {commands[entry]} {config}"
-        )
+        how = f"python -m lenet_study {commands[entry]} {config}"
+        raise InputError(f"{config}: describes several recipes. Train them with: {how}")
     options = [f"epochs={epochs}"] if epochs else []
     if dataset and dataset != "auto":
         options.append(f"dataset={dataset}")

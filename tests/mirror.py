@@ -14,7 +14,7 @@ import numpy as np
 from lenet_keras.data import ARCHIVE, FOLDER, Source
 from lenet_keras.download import PublishedFile
 
-TIMEOUT = (2.0, 0.3)
+TIMEOUT = (10.0, 1.0)
 CLASS_NAMES = tuple(f"class {label}" for label in range(10))
 
 

@@ -99,7 +99,7 @@ def test_train_writes_a_run_and_says_where(
     assert "CIFAR-10 is not on this machine" in lines[0]
     assert lines[1].split() == ["Test", "accuracy", f"{100 * run.test.accuracy:.2f}", "%"]
     assert [line.split()[-1] for line in lines[-3:]] == [
-        f"runs/first/{name}" for name in ("model.keras", "run.json", "curves.png")
+        str(Path("runs/first", name)) for name in ("model.keras", "run.json", "curves.png")
     ]
     assert "Traceback" not in first.stderr
     assert "epoch 2" in first.stderr

@@ -114,8 +114,8 @@ BAD_ANSWERS = {
     "web-page": "a web page instead of the file",
     "web-page-in-disguise": "another file than the published one",
     "missing": "answered 404",
-    "hangs": "sent nothing for 0.3 s",
-    "stalls": "sent nothing for 0.3 s",
+    "hangs": "sent nothing for 1 s",
+    "stalls": "sent nothing for 1 s",
     "refused": "cannot be reached",
 }
 

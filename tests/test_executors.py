@@ -134,8 +134,13 @@ class Cluster:
         self.scheduler = self._start(
             ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", str(self.port)]
         )
+        until(lambda: self.scheduler.poll() is not None or self._listens())
         for _ in range(workers):
             self.start_worker()
+
+    def _listens(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def start_worker(
         self, *, python: Sequence[str] = ("-m", "dask", "worker"), **settings: Any

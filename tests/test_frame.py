@@ -294,10 +294,8 @@ def test_make_lists_every_command() -> None:
     assert re.findall(r"^make (\S+)", listed, re.MULTILINE) == commands[1].split()
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(
-        r"^```(?:bash|sh)\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
-    )
+def commands_of(page: str) -> list[str]:
+    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
     lines = (line for block in blocks for line in block.splitlines())
     commands = (line.removeprefix("uv run ") for line in lines)
     return [
@@ -307,10 +305,11 @@ def readme_commands() -> list[str]:
     ]
 
 
-def test_the_commands_of_the_readme_have_the_options_it_names() -> None:
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "TEACHING.md"])
+def test_the_commands_of_a_page_have_the_options_it_names(page: str) -> None:
     from lenet_study import cli
 
-    commands = readme_commands()
+    commands = commands_of(page)
     assert len(commands) >= 4
     for line in commands:
         program, *arguments = shlex.split(line.removeprefix("python "), comments=True)
@@ -321,6 +320,19 @@ def test_the_commands_of_the_readme_have_the_options_it_names() -> None:
         name, command, rest = cli.main.resolve_command(click.Context(cli.main), arguments)
         assert command is not None
         command.make_context(name, rest)  # raises click.UsageError, runs nothing
+
+
+def test_the_technique_file_of_contributing_is_one_of_the_size_that_it_says(tmp_path: Path) -> None:
+    from lenet_study.study import Study
+
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (written,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "batch_size.yaml").write_text(written)
+    study = Study.from_yaml(tmp_path / "batch_size.yaml")
+    runs = study.tuning_runs([*study.variants], study.grids([*study.variants], tmp_path))
+    runs += study.final_runs(dict.fromkeys(study.variants, 0.1))
+    epochs = sum(run.recipe.epochs for run in runs)
+    assert f"{epochs} epochs of one network here" in " ".join(text.split())
 
 
 def paths_in_tables(page: str) -> list[str]:

@@ -97,9 +97,10 @@ def test_a_scheduler_without_workers_is_told_and_paths_mean_what_they_meant_wher
     assert errors.count(said) == 1
 
 
+SITE = re.compile("site-")  # packages
 WITHOUT_THE_PACKAGE = """
-import sys
-sys.path += [path for path in sys.argv.pop(1).split(":")]
+import os, sys
+sys.path += sys.argv.pop(1).split(os.pathsep)
 from distributed.cli.dask_worker import main
 main()
 """
@@ -124,7 +125,7 @@ def test_workers_that_cannot_do_the_work_are_named(
 
     # -S: what the environment installs as editable is not found, all else is.
     worker = scheduler.start_worker(
-        python=["-S", "-c", WITHOUT_THE_PACKAGE, ":".join(p for p in sys.path if "site-" in p)],
+        python=["-S", "-c", WITHOUT_THE_PACKAGE, os.pathsep.join(filter(SITE.search, sys.path))],
         PYTHONPATH="",
     )
     with pytest.raises(InputError, match="the package lenet_study is missing, here version"):
@@ -458,6 +459,7 @@ def test_an_interruption_changes_no_stack_of_grids_that_grow(tmp_path: Path) -> 
         assert contents(trained_again(after)) == contents(whole)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it forks, which is safe on Linux alone")
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     # In a process of its own, since it kills what it has forked: a lock that was held then, as
     # tqdm's for all processes, is never free again in this one.

@@ -57,6 +57,11 @@ def test_parameters_of_the_variants(changes, parameters):
     assert lenet5(Recipe(**changes)).count_params() == parameters
 
 
+def test_layer_normalisation_has_one_group_and_group_normalisation_two():
+    kinds = [lenet5(Recipe(normalization=name)) for name in ("layer", "group")]
+    assert [network.get_layer("C1_norm").groups for network in kinds] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -1,7 +1,10 @@
 """Batches depend on the seed alone, and each augmentation does what it says."""
 
+import hashlib
+
 import numpy as np
 import pytest
+from here import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -16,6 +19,7 @@ from lenet_keras.pipeline import (
     training_batches,
 )
 from lenet_keras.recipe import InputError, Recipe
+from lenet_study import records
 from lenet_study.teachers import blended, draw_blends, relabelling, seen, showing, views
 
 DIGITS = load_data("digits")
@@ -39,6 +43,16 @@ def test_every_epoch_is_a_permutation_and_a_longer_run_begins_like_a_shorter(
         assert epoch.max() < images
     longer = minibatch_indices(images, batch_size, epochs + 1, seed)
     np.testing.assert_array_equal(longer[: len(indices)], indices)
+
+
+def test_each_epoch_has_another_order_and_the_seed_s_is_that_of_the_records():
+    first, second = minibatch_indices(1000, 10, 2, 0).reshape(2, -1)
+    assert first.tolist() != second.tolist()
+    file, *_ = (ROOT / "results" / "optimization").glob("sgd-*/seed-0.json")
+    run = records.read(file)
+    indices = minibatch_indices(45_000, run.recipe.batch_size, run.recipe.epochs, run.seed)
+    digest = hashlib.sha256(np.ascontiguousarray(indices, "<i4").tobytes()).hexdigest()
+    assert digest.startswith(run.provenance.batches_digest)
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
@@ -103,14 +117,18 @@ def test_cutout_blanks_one_square_and_nothing_else():
     assert [int((image != 1).sum()) // 3 for image in cut] == [64, 16, 40]
 
 
-def test_what_cutout_blanks_is_nothing_to_the_network():
-    recipe = Recipe(dataset="digits", epochs=1, batch_size=50, augmentation="cutout")
+# Of 64 or of 256 pixels in 1,024 some lie outside, some were 0.
+@pytest.mark.parametrize(("size", "least", "most"), [(8, 0.02, 0.07), (16, 0.1, 0.25)])
+def test_what_cutout_blanks_is_nothing_to_the_network(size, least, most):
+    recipe = Recipe(
+        dataset="digits", epochs=1, batch_size=50, augmentation="cutout", cutout_size=size
+    )
     plain, blanked = (
         np.asarray(normalisation(DIGITS)(all_batches(r, 0)[0][0]))
-        for r in (recipe.replace(augmentation=[]), recipe)
+        for r in (recipe.replace(augmentation=[], cutout_size=8), recipe)
     )
     changed = plain != blanked
-    assert 0.02 < changed.mean() < 0.07  # of 64 pixels in 1,024 some lie outside, some were 0
+    assert least < changed.mean() < most
     np.testing.assert_allclose(blanked[changed], 0, atol=1e-5)
 
 
@@ -124,6 +142,8 @@ def test_mixup_mixes_images_and_labels_alike():
     assert 0 < weight < 1
     np.testing.assert_allclose(mixed_x, weight * x + (1 - weight) * x[::-1], atol=1e-5)
     np.testing.assert_allclose(mixed_y.sum(1), 1, atol=1e-6)
+    _, halves = all_batches(recipe.replace(mixup_alpha=1000.0), seed=0)[3]
+    assert set(np.round(halves[halves > 0], 1)) <= {0.5, 1.0}  # of shares near a half, all are
 
 
 @pytest.mark.parametrize(
@@ -144,6 +164,28 @@ def test_what_teachers_say_of_a_view_is_the_label_of_that_view(augmentation, num
         for picture, (image, view, *_) in zip(x, y.astype(int), strict=True):
             expected = seen(DIGITS.train.images[image : image + 1], every[view])[0]
             np.testing.assert_array_equal(picture, expected)
+
+
+def test_shifts_reach_the_largest_both_ways_and_draw_nothing_from_the_flips():
+    recipe = Recipe(
+        dataset="digits", epochs=2, batch_size=64, augmentation="flip,shift", shift_pixels=2
+    )
+
+    def drawn(recipe):
+        told = training_batches(
+            DIGITS,
+            recipe,
+            3,
+            lambda y, _, flipped, *by: tf.stack([tf.cast(flipped, tf.int32), *by], axis=1),
+        )
+        return np.concatenate([y for _, y in told.dataset.as_numpy_iterator()])
+
+    both = drawn(recipe)
+    assert {(down, right) for _, down, right in both.tolist()} == {
+        (down, right) for down in range(-2, 3) for right in range(-2, 3)
+    }
+    alone = drawn(recipe.replace(augmentation="flip", shift_pixels=Recipe().shift_pixels))
+    np.testing.assert_array_equal(alone[:, 0], both[:, 0])
 
 
 def test_averaged_answers_are_the_label_of_every_view():

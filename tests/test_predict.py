@@ -26,7 +26,8 @@ from lenet_study import cli, model_card, records, run_folder
 
 CHINA = Image.fromarray(load_sample_image("china.jpg"))  # 640 × 427
 WEIGHTS = ROOT / "weights"
-REAL = Path(os.environ.get("LENET_DATA", "."), FOLDER).is_dir()
+DATA = os.environ.get("LENET_DATA", "")
+REAL = bool(DATA) and Path(DATA, FOLDER).is_dir()
 
 
 def seen(file: Path) -> np.ndarray:

@@ -85,6 +85,8 @@ def test_verdicts_follow_the_corrected_p() -> None:
     assert "worse (−" in worse
     assert "wavering" in undecided
     assert "wavering" not in better + worse
+    few = stats.compare(runs(), "base").assign(p=0.01, p_holm=0.06)
+    assert report.verdicts(few, "base").splitlines()[0].endswith("no variant.")
 
 
 def test_a_difference_without_a_number_is_undecided() -> None:

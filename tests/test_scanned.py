@@ -90,6 +90,7 @@ def test_keras_on_jax_trains_alone_and_in_a_stack(said: str) -> None:
 
 def test_a_person_says_how_large_a_stack_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = [Recipe(learning_rate=0.01 * (i + 1)) for i in range(20)]
+    monkeypatch.delenv("LENET_STACK", raising=False)
     assert [len(group) for group in group_for_stacking(recipes)] == [8, 8, 4]
     monkeypatch.setenv("LENET_STACK", "64")
     assert [len(group) for group in group_for_stacking(recipes)] == [20]

@@ -109,7 +109,7 @@ def test_a_final_run_would_touch_them(tmp_path: Path, monkeypatch: pytest.Monkey
     unreadable = dataclasses.replace(load_data("digits"), test=None)
     monkeypatch.setattr(runner, "_dataset", lambda *_: unreadable)
     recipe = search_in(tmp_path).candidates()[0]
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'images'"):
         runner.train_group([recipe], 0, True, None)
 
 

@@ -90,7 +90,9 @@ STACKS = {
         {"activation": "silu", "pooling": "max"},
         {"activation": "scaled_tanh", "pooling": "max"},
     ],
-    "batch": [{"normalization": "batch", "learning_rate": r} for r in (0.005, 0.01)],
+    "batch": [
+        {"normalization": "batch", "weight_decay": 0.1, "learning_rate": r} for r in (0.005, 0.01)
+    ],
     "layer, each image by itself": [
         {"normalization": "layer", "input_normalization": "image", "learning_rate": r}
         for r in (0.02, 0.1)

@@ -108,6 +108,7 @@ def test_a_recipe_may_train_on_the_validation_images_too(train):
     assert (data.train.images[:256] == FEW.train.images).all()
     assert (data.train.images[256:] == FEW.validation.images).all()
     assert (data.train.labels[256:] == FEW.validation.labels).all()
+    assert not data.train.images.flags.writeable
     assert (data.mean == FEW.mean).all()
     assert (data.deviation == FEW.deviation).all()
     assert (data.validation, data.test) == (FEW.validation, FEW.test)
@@ -298,22 +299,23 @@ def test_a_run_with_teachers_repeats_to_the_last_digit_alone_and_in_a_stack():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "first", "highest", "last"),
+    ("schedule", "first", "quarter", "highest", "last"),
     [
-        ("constant", 1, 1, 1),
-        ("step", 1, 1, 0.01),
-        ("exponential", 1, 1, 0.01),
-        ("cosine", 1, 1, 0),
-        ("one_cycle", 0.1, 1, 0.001),
-        ("warmup_cosine", 0.02, 1, 0),
+        ("constant", 1, 1, 1, 1),
+        ("step", 1, 1, 1, 0.01),
+        ("exponential", 1, 0.01**0.25, 1, 0.01),
+        ("cosine", 1, 0.5 + 0.5 * np.cos(np.pi / 4), 1, 0),
+        ("one_cycle", 0.1, 0.1 + 0.9 * 5 / 9, 1, 0.001),
+        ("warmup_cosine", 0.02, 0.5 + 0.5 * np.cos(np.pi * 4 / 19), 1, 0),
     ],
 )
-def test_schedules_go_from_and_to_where_they_should(schedule, first, highest, last):
+def test_schedules_go_from_and_to_where_they_should(schedule, first, quarter, highest, last):
     from lenet_keras.optimizer import schedule_shape
 
     progress = np.linspace(0, 1, 1001, dtype="float32")
     factors = [float(schedule_shape(schedule, p)) for p in progress]
     assert factors[0] == pytest.approx(first, abs=1e-3)
+    assert factors[250] == pytest.approx(quarter, abs=1e-3)
     assert max(factors) == pytest.approx(highest, abs=1e-2)
     assert factors[-1] == pytest.approx(last, abs=1e-3)
 
