@@ -80,6 +80,14 @@ def cut_off(folder: Path) -> dict[str, str | None]:
     return there | nowhere | dict.fromkeys(("LENET_DATA", "NO_PROXY", "no_proxy"))
 
 
+def commit_all(folder: Path) -> None:
+    """Make a folder a git repository with one commit, whatever the tester's settings of git are."""
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    own = environment(GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1")
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Start"]):
+        subprocess.run([*git, *arguments], cwd=folder, env=own, check=True)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, hidden ones too."""
     return {

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from examples import MOMENTUM, make_run, run_quickly, write_yaml
-from here import LENET, ROOT, TECHNIQUE, call, cut_off, files, invoke
+from here import LENET, ROOT, TECHNIQUE, call, commit_all, cut_off, files, invoke
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lenet_keras.recipe import InputError, read_yaml
@@ -126,13 +126,11 @@ def test_badges_and_the_fetch_come_and_go_with_the_address(linked: Path) -> None
 
 
 def test_a_notebook_opened_alone_fetches_the_rest_or_says_what_it_needs(tmp_path: Path) -> None:
-    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
     there, alone = tmp_path / "there", tmp_path / "alone"
     for name in ("configs/baseline.yaml", "notebooks/a file"):
         (there / name).parent.mkdir(parents=True, exist_ok=True)
         (there / name).write_text("")
-    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Start"]):
-        subprocess.run([*git, *arguments], cwd=there, check=True)
+    commit_all(there)
     twice = [notebooks.SET_UP.replace("ADDRESS", "")] * 2  # again, as after a restart
     write_notebook(
         alone / "1_a.ipynb", twice[0], "os.chdir('../..')", twice[1], "print(os.getcwd())"
@@ -510,9 +508,7 @@ def test_a_reader_opens_a_file_of_their_own_and_git_sees_nothing(tmp_path: Path)
     parameters = f"{ALL}\nconfig = ''".replace("seeds = 5", "seeds = None")
     write_notebook(tmp_path / "notebooks/02_any.ipynb", *OWN_CELLS, parameters=parameters)
     (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "ipy/\nkeras/\n")
-    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Start"]):
-        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    commit_all(tmp_path)
 
     given = ("-p", "config", "runs/mine.yaml", "-o", "runs/notebooks", "--quiet")
     answer = call(tmp_path, *LENET, "notebooks", *given, **cut_off(tmp_path))
@@ -527,7 +523,8 @@ def test_a_reader_opens_a_file_of_their_own_and_git_sees_nothing(tmp_path: Path)
     assert caption == "Heavy or not: digits, 2 epochs, 3 seeds."
     assert len(wrong[0].traceback) == 1
     assert (tmp_path / "runs/notebooks/figures/mine-curves.svg").exists()  # a batch's place
-    changed = subprocess.run([*git, "status", "--porcelain"], cwd=tmp_path, capture_output=True)
+    command = ["git", "status", "--porcelain"]
+    changed = subprocess.run(command, cwd=tmp_path, capture_output=True)
     assert (changed.returncode, changed.stdout) == (0, b"")
 
 

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
+import re
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from here import first_images
+from here import commit_all, first_images
 from scipy.special import softmax
 
+from lenet_keras import training
 from lenet_keras.backend import keras
 from lenet_keras.data import Dataset, load_data
 from lenet_keras.evaluation import predict, score
@@ -339,3 +341,19 @@ def test_the_progress_bar_shows_loss_accuracy_and_time_left(capfd):
 def test_data_of_another_name_is_refused(train):
     with pytest.raises(InputError, match=r"cifar10.*digits"):
         train(QUICK.replace(dataset="cifar10"), 0, DIGITS, verbose=0)
+
+
+def test_a_run_names_the_commit_of_its_code_and_whether_that_was_changed(tmp_path, monkeypatch):
+    package = tmp_path / "lenet_keras"
+    package.mkdir()
+    (package / "training.py").touch()
+    monkeypatch.setattr(training, "PACKAGE", package)
+    commit = functools.partial(training._git_commit, [package])
+    assert commit() is None
+    commit_all(tmp_path)
+    clean = commit()
+    assert re.fullmatch("[0-9a-f]{40}", clean)
+    (tmp_path / "results.json").touch()
+    assert commit() == clean
+    (package / "training.py").write_text("changed")
+    assert commit() == f"{clean}+changes"
